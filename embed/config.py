@@ -1,0 +1,95 @@
+"""What stage 2 is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.contract import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """Which CLIP, for images, texts and tags alike.
+
+    Args:
+        model: A name that open_clip knows, `local-dir:PATH`, or `tiny` (the one shipped here).
+        pretrained: A tag that open_clip knows for the model; empty for local directories.
+    """
+
+    model: str = "tiny"
+    pretrained: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedConfig:
+    """media -> image_embeddings.
+
+    Args:
+        clip: The model.
+        archive: Folder of `IMAGE_ARCHIVE` shards; empty: fetch over HTTP.
+        fetch: Fetch over HTTP what the archive lacks (False: such images count as not_archived).
+        max_pixels: Larger images are refused before they are decoded.
+        max_bytes: Larger bodies are refused while they arrive.
+        timeout_s: For one request.
+        shard_images: Images a shard; a shard is the unit of resume.
+    """
+
+    clip: ClipConfig = ClipConfig()
+    archive: str = ""
+    fetch: bool = False
+    max_pixels: int = 100_000_000
+    max_bytes: int = 30_000_000
+    timeout_s: float = 20.0
+    shard_images: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.shard_images < 1:
+            raise ConfigError(f"shard_images={self.shard_images}: expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProductsConfig:
+    """image_embeddings, media, submissions -> targets, features, tags.
+
+    Args:
+        clip: The same model as the images'.
+        vocabulary: Name of a shipped vocabulary (`tiny`, `default`) or path of a JSON file.
+        heldout_share: Share of a user's images kept for evaluation.
+        min_images_for_holdout: Users with fewer images keep them all for training.
+        titles_per_subreddit: Titles that describe a subreddit beside its name.
+        seed: Chooses the held-out images and the titles.
+    """
+
+    clip: ClipConfig = ClipConfig()
+    vocabulary: str = "tiny"
+    heldout_share: float = 0.25
+    min_images_for_holdout: int = 4
+    titles_per_subreddit: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.heldout_share < 1:
+            raise ConfigError(f"heldout_share={self.heldout_share}: expected in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedResources:
+    """How stage 2 runs.
+
+    Args:
+        actors: Ray actors that encode; each loads the model once.
+        gpus_per_actor: 0 encodes on the CPU.
+        batch_images: Images encoded at once.
+        threads_per_actor: Torch threads of an actor on the CPU.
+        precision: fp32, bf16 or fp16.
+        per_host: Requests under way to one host at once.
+        allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.
+    """
+
+    actors: int = 1
+    gpus_per_actor: float = 0.0
+    batch_images: int = 256
+    threads_per_actor: int = 1
+    precision: str = "fp32"
+    per_host: int = 8
+    allow_private_hosts: tuple[str, ...] = ()

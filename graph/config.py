@@ -1,0 +1,107 @@
+"""What stage 3 is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.contract import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphConfig:
+    """interactions -> graph store.
+
+    Args:
+        min_subreddits: Users with fewer are left out (counted).
+        min_users: Subreddits with fewer are left out (counted).
+        half_life_days: Of the time-decayed activity.
+    """
+
+    min_subreddits: int = 1
+    min_users: int = 1
+    half_life_days: float = 90.0
+
+    def __post_init__(self) -> None:
+        if self.half_life_days <= 0:
+            raise ConfigError(f"half_life_days={self.half_life_days}: expected above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Shape of the two-layer GATv2.
+
+    Args:
+        dim: Width of z_u and of the hidden states.
+        heads: Attention heads; divides dim.
+        fanouts: Neighbours sampled at hop 1 (subreddits of a user) and hop 2 (users of those).
+        dropout: Of neighbours and features.
+    """
+
+    dim: int = 64
+    heads: int = 4
+    fanouts: tuple[int, int] = (16, 8)
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ConfigError(f"dim={self.dim} is not divisible by heads={self.heads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """graph store, features, targets -> checkpoint, curves, link metrics.
+
+    Args:
+        encoder: Shape.
+        image_weight: lambda, the weight of the image objective.
+        epochs: Passes over the training users.
+        batch_users: Users a step, over all workers.
+        lr: Peak learning rate of Adam.
+        uniform_negatives: Subreddits drawn uniformly as negatives beside the batch's.
+        validation_share, test_share: Share of edges held out, of users with enough of them.
+        inductive_share: Share of users withheld from training altogether.
+        ablations: Further variants trained and evaluated beside: `lambda0`.
+        seed: Of everything random.
+    """
+
+    encoder: EncoderConfig = EncoderConfig()
+    image_weight: float = 1.0
+    epochs: int = 30
+    batch_users: int = 512
+    lr: float = 5e-3
+    uniform_negatives: int = 512
+    validation_share: float = 0.05
+    test_share: float = 0.1
+    inductive_share: float = 0.1
+    ablations: tuple[str, ...] = ("lambda0",)
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferConfig:
+    """graph store, checkpoint -> user_embeddings, salient_subreddits.
+
+    Args:
+        max_salient: Subreddits kept for each user.
+        seed: Of neighbour sampling where a degree exceeds its cap.
+    """
+
+    max_salient: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphResources:
+    """How stage 3 runs.
+
+    Args:
+        workers: Ray Train workers; the result does not depend on their number.
+        gpus_per_worker: 0 trains on the CPU.
+        threads_per_worker: Torch threads on the CPU.
+        sampler: `torch` or `dgl`; same distribution, dgl only on Python 3.11 and below.
+    """
+
+    workers: int = 1
+    gpus_per_worker: float = 0.0
+    threads_per_worker: int = 1
+    sampler: str = "torch"

@@ -1,0 +1,79 @@
+"""What stage 4 is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.contract import ConfigError
+
+MAX_TOKEN_BUDGET = 4096  # ZIPP: gains saturate near 2K tokens, invented details past 8K.
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvidenceConfig:
+    """salient_subreddits, snippets, embeddings, tags -> evidence.
+
+    Args:
+        token_budget: Tokens of evidence for each user, divided by attention.
+        max_subreddits: Subreddits that share the budget.
+        tags_per_facet: Visual tags kept for each facet.
+        max_images: Exemplar images, those nearest p(z_u).
+    """
+
+    token_budget: int = 2048
+    max_subreddits: int = 8
+    tags_per_facet: int = 2
+    max_images: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.token_budget <= MAX_TOKEN_BUDGET:
+            raise ConfigError(f"token_budget={self.token_budget}: expected 1 to {MAX_TOKEN_BUDGET}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerbalizeConfig:
+    """evidence -> personas.
+
+    Args:
+        verbalizer: `grounded` (no model) or `openai` (any OpenAI-compatible endpoint).
+        base_url, model: Of the endpoint.
+        api_key_file: File with the endpoint's key; empty: none is sent.
+        max_output_tokens, temperature: Of the endpoint.
+        seed: Varies wording of the grounded verbalizer by user.
+    """
+
+    verbalizer: str = "grounded"
+    base_url: str = ""
+    model: str = ""
+    api_key_file: str = ""
+    max_output_tokens: int = 800
+    temperature: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.verbalizer not in ("grounded", "openai"):
+            raise ConfigError(f"verbalizer={self.verbalizer!r}: expected grounded or openai")
+        if self.verbalizer == "openai" and not (self.base_url and self.model):
+            raise ConfigError("verbalizer='openai' needs base_url and model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """personas, embeddings, evidence -> the persona store."""
+
+    index_rows: int = 50_000  # below this a vector index gains nothing over a scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonaResources:
+    """How stage 4 runs.
+
+    Args:
+        replicas: Of the Ray Serve deployment.
+        max_in_flight: Users sent to the deployment at once.
+        batch_users: Users in one call of the grounded verbalizer.
+    """
+
+    replicas: int = 1
+    max_in_flight: int = 64
+    batch_users: int = 256

@@ -1,0 +1,71 @@
+"""What stage 1 is told: everything that changes its tables, and nothing that does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.contract import ConfigError
+
+ON_CORRUPT = ("fail", "keep")
+OVER_18 = ("drop", "keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestConfig:
+    """Dumps -> submissions, comments, media, rejects.
+
+    Args:
+        inputs: Files, folders or globs of dumps (.zst, .xz, .bz2, .gz, .ndjson, .json, none).
+        key_file: File with the secret key of the user pseudonyms; at least 16 bytes. It lies
+            outside the data, and whoever has both can name the users.
+        over_18: What becomes of submissions marked not safe for work.
+        on_corrupt: A truncated or corrupt file fails the month, or keeps what is whole.
+        bots: Further author names to leave out, beside the built-in list.
+        max_text_chars: Longer titles, selftexts and bodies are cut there.
+    """
+
+    inputs: tuple[str, ...]
+    key_file: str
+    over_18: Literal["drop", "keep"] = "drop"
+    on_corrupt: Literal["fail", "keep"] = "fail"
+    bots: tuple[str, ...] = ()
+    max_text_chars: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ConfigError("inputs is empty: name at least one dump file, folder or glob")
+        if self.over_18 not in OVER_18:
+            raise ConfigError(f"over_18={self.over_18!r}: expected one of {OVER_18}")
+        if self.on_corrupt not in ON_CORRUPT:
+            raise ConfigError(f"on_corrupt={self.on_corrupt!r}: expected one of {ON_CORRUPT}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteractionsConfig:
+    """submissions, comments -> interactions, snippets.
+
+    Args:
+        max_snippets: Texts kept for each user and subreddit, the best scored first.
+        snippet_chars: Characters kept of each.
+        min_snippet_chars: Shorter texts say nothing and are not kept.
+    """
+
+    max_snippets: int = 3
+    snippet_chars: int = 280
+    min_snippet_chars: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamResources:
+    """How stage 1 runs; never what it computes.
+
+    Args:
+        runner: Beam runner by name: DirectRunner, PrismRunner, FlinkRunner, ...
+        workers: Processes of the direct runner; 1 runs in this process.
+        options: Further Beam pipeline options, as `--name=value` words.
+    """
+
+    runner: str = "DirectRunner"
+    workers: int = 1
+    options: tuple[str, ...] = ()
