@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelines.contract import ConfigError
 
@@ -35,7 +35,7 @@ class EmbedConfig:
     """
 
     clip: ClipConfig = ClipConfig()
-    archive: str = ""
+    archive: str = field(default="", metadata={"location": True})
     fetch: bool = False
     max_pixels: int = 100_000_000
     max_bytes: int = 30_000_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelines.contract import ConfigError
 
@@ -45,7 +45,7 @@ class VerbalizeConfig:
     verbalizer: str = "grounded"
     base_url: str = ""
     model: str = ""
-    api_key_file: str = ""
+    api_key_file: str = field(default="", metadata={"location": "external"})
     max_output_tokens: int = 800
     temperature: float = 0.0
     seed: int = 0

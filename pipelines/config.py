@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.contract import ConfigError
@@ -25,8 +25,8 @@ class IngestConfig:
         max_text_chars: Longer titles, selftexts and bodies are cut there.
     """
 
-    inputs: tuple[str, ...]
-    key_file: str
+    inputs: tuple[str, ...] = field(metadata={"location": "external"})
+    key_file: str = field(metadata={"location": True})
     over_18: Literal["drop", "keep"] = "drop"
     on_corrupt: Literal["fail", "keep"] = "fail"
     bots: tuple[str, ...] = ()

@@ -1,0 +1,54 @@
+"""Engines that steps share: a Ray cluster, joined or started once for a whole run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from orchestration.profiles import Profile
+
+
+@contextmanager
+def ray_cluster(profile: Profile) -> Iterator[Callable[[], None]]:
+    """A context whose value starts Ray (or joins the profile's cluster) when first called.
+
+    Starting costs seconds, so a run that skips every step never pays for it.
+    """
+    started = False
+
+    def start() -> None:
+        nonlocal started
+        if not started:
+            _init(profile)
+            started = True
+
+    try:
+        yield start
+    finally:
+        if started:
+            import ray
+
+            ray.shutdown()
+
+
+def _init(profile: Profile) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    common = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if profile.ray_address:
+        ray.init(address=profile.ray_address, **common)
+    else:
+        # CPUs are tokens of Ray's scheduler: a controller beside each worker needs one of its own,
+        # so a machine of two cores still offers four.
+        num_cpus = max(4, os.cpu_count() or 1)
+        ray.init(
+            num_cpus=num_cpus,
+            object_store_memory=profile.object_store_bytes,
+            include_dashboard=False,
+            **common,
+        )

@@ -1,0 +1,168 @@
+"""Profiles: the settings of every step for one way of running the flow.
+
+A profile is a value; variants come from `dataclasses.replace` or from `--set train.epochs=10`.
+Configs say what is computed, resources how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from embed.config import ClipConfig, EmbedConfig, EmbedResources, ProductsConfig
+from graph.config import GraphConfig, GraphResources, InferConfig, TrainConfig
+from orchestration.config import EvaluateConfig
+from orchestration.sample.config import WorldConfig
+from persona.config import EvidenceConfig, PersonaResources, StoreConfig, VerbalizeConfig
+from pipelines.config import BeamResources, IngestConfig, InteractionsConfig
+from pipelines.contract import ConfigError
+
+SETTINGS = {
+    "ingest": ("ingest", "beam"),
+    "interactions": ("interactions", "beam"),
+    "embed_images": ("embed", "embedding"),
+    "visual_targets": ("products", "embedding"),
+    "subreddit_features": ("products", "embedding"),
+    "build_graph": ("graph", "training"),
+    "train_gat": ("train", "training"),
+    "infer_users": ("infer", "training"),
+    "build_evidence": ("evidence", "serving"),
+    "verbalize": ("verbalize", "serving"),
+    "index_personas": ("store", "serving"),
+    "evaluate": ("evaluate", "serving"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """All settings of one run.
+
+    Args:
+        name: For people.
+        root: Folder of the run.
+        ray_address: Cluster to join ("auto", "host:port"); empty starts one on this machine.
+        object_store_bytes: Of a Ray started here.
+    """
+
+    name: str
+    root: Path
+    ingest: IngestConfig
+    interactions: InteractionsConfig = InteractionsConfig()
+    embed: EmbedConfig = EmbedConfig()
+    products: ProductsConfig = ProductsConfig()
+    graph: GraphConfig = GraphConfig()
+    train: TrainConfig = TrainConfig()
+    infer: InferConfig = InferConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
+    verbalize: VerbalizeConfig = VerbalizeConfig()
+    store: StoreConfig = StoreConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    beam: BeamResources = BeamResources()
+    embedding: EmbedResources = EmbedResources()
+    training: GraphResources = GraphResources()
+    serving: PersonaResources = PersonaResources()
+    ray_address: str = ""
+    object_store_bytes: int = field(default=1 << 30)
+
+    def settings(self, step: str) -> tuple[Any, Any]:
+        """Config and resources of a step."""
+        config, resources = SETTINGS[step]
+        return getattr(self, config), getattr(self, resources)
+
+
+def local_sample(root: Path, world: Path, seed: int = 0) -> Profile:
+    """The sample world on this machine: small, seeded, evaluated against the planted tastes.
+
+    Args:
+        root: Folder of the run.
+        world: Folder of `write_world`; its dumps, images and key are inputs, its truth is read by
+            the evaluation alone.
+        seed: Of training and evaluation.
+    """
+    key_file = str(world / "key")
+    return Profile(
+        name="local_sample",
+        root=root,
+        ingest=IngestConfig(inputs=(str(world / "dumps"),), key_file=key_file),
+        embed=EmbedConfig(archive=str(world / "images")),
+        train=TrainConfig(seed=seed),
+        evaluate=EvaluateConfig(truth=str(world / "truth"), key_file=key_file, seed=seed),
+        training=GraphResources(threads_per_worker=2),
+        embedding=EmbedResources(threads_per_actor=2),
+    )
+
+
+def dumps(root: Path, inputs: tuple[str, ...], key_file: Path) -> Profile:
+    """Real dump files; images only from where the caller says, taste unknown.
+
+    Args:
+        root: Folder of the run.
+        inputs: Dump files, folders or globs.
+        key_file: Secret of the pseudonyms.
+    """
+    return Profile(
+        name="dumps",
+        root=root,
+        ingest=IngestConfig(inputs=inputs, key_file=str(key_file), on_corrupt="keep"),
+        embedding=EmbedResources(threads_per_actor=2),
+        training=GraphResources(threads_per_worker=2),
+    )
+
+
+def with_clip(profile: Profile, clip: ClipConfig, vocabulary: str) -> Profile:
+    """The profile with one CLIP for images, texts and tags alike."""
+    return replace(
+        profile,
+        embed=replace(profile.embed, clip=clip),
+        products=replace(profile.products, clip=clip, vocabulary=vocabulary),
+        evaluate=replace(profile.evaluate, clip=clip),
+    )
+
+
+def sample_world(users: int, seed: int) -> WorldConfig:
+    """The sample world of a size and seed."""
+    return WorldConfig(users=users, seed=seed)
+
+
+def override(profile: Profile, assignments: Iterable[str]) -> Profile:
+    """The profile with `section.field=value` words applied, such as `train.epochs=10`.
+
+    Raises:
+        ConfigError: No such section or field, or a value of the wrong type.
+    """
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {assignment!r}: expected section.field=value")
+        profile = _assign(profile, path.split("."), text, assignment)
+    return profile
+
+
+def _assign(value: Any, path: list[str], text: str, assignment: str) -> Any:
+    names = [entry.name for entry in fields(value)]
+    if path[0] not in names:
+        raise ConfigError(f"--set {assignment!r}: no {path[0]!r} here; there are {', '.join(names)}")
+    current = getattr(value, path[0])
+    if len(path) > 1:
+        if not is_dataclass(current):
+            raise ConfigError(f"--set {assignment!r}: {path[0]!r} has no fields")
+        return replace(value, **{path[0]: _assign(current, path[1:], text, assignment)})
+    hint = get_type_hints(type(value))[path[0]]
+    return replace(value, **{path[0]: _parse(hint, text, assignment)})
+
+
+def _parse(hint: Any, text: str, assignment: str) -> Any:
+    """`text` as a value of type `hint`: a number, a truth value, a word, or a tuple of those."""
+    if get_origin(hint) is tuple:
+        items = [item for item in text.split(",") if item]
+        return tuple(_parse(get_args(hint)[0], item, assignment) for item in items)
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"--set {assignment!r}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return hint(text) if hint in (int, float, Path) else text
+    except ValueError as error:
+        raise ConfigError(f"--set {assignment!r}: expected a value of type {hint.__name__}") from error

@@ -1,0 +1,10 @@
+"""What the orchestration itself publishes."""
+
+from __future__ import annotations
+
+from pipelines.contract import Artifact
+
+EVALUATION = Artifact(
+    name="evaluation",
+    doc="metrics.json (quality beside its baselines) and user_map.parquet (users in two dimensions)",
+)
