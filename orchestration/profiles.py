@@ -143,7 +143,9 @@ def override(profile: Profile, assignments: Iterable[str]) -> Profile:
 def _assign(value: Any, path: list[str], text: str, assignment: str) -> Any:
     names = [entry.name for entry in fields(value)]
     if path[0] not in names:
-        raise ConfigError(f"--set {assignment!r}: no {path[0]!r} here; there are {', '.join(names)}")
+        raise ConfigError(
+            f"--set {assignment!r}: no {path[0]!r} here; there are {', '.join(names)}"
+        )
     current = getattr(value, path[0])
     if len(path) > 1:
         if not is_dataclass(current):
@@ -165,4 +167,6 @@ def _parse(hint: Any, text: str, assignment: str) -> Any:
     try:
         return hint(text) if hint in (int, float, Path) else text
     except ValueError as error:
-        raise ConfigError(f"--set {assignment!r}: expected a value of type {hint.__name__}") from error
+        raise ConfigError(
+            f"--set {assignment!r}: expected a value of type {hint.__name__}"
+        ) from error

@@ -61,7 +61,9 @@ class Reporter:
         if counts.rows_dropped:
             told.append(f"{counts.rows_dropped:,} dropped")
         memory = f"{manifest.peak_rss_bytes / 2**30:5.2f} GiB"
-        self._line("[green]done[/]", label, f"{manifest.seconds:7.1f} s  {memory}  {' '.join(told)}")
+        self._line(
+            "[green]done[/]", label, f"{manifest.seconds:7.1f} s  {memory}  {' '.join(told)}"
+        )
 
     def skipped(self, label: str, manifest: Manifest) -> None:
         """One line: nothing to do."""

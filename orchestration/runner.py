@@ -85,13 +85,14 @@ def tasks(
         mark = fingerprint(step, config, month_run, external)
         previous = published(run, step.name).get(month or ALL_MONTHS)
         yield Task(
-            step=step, month=month, fingerprint=mark, reason=_reason(previous, mark, step, run, force)
+            step=step,
+            month=month,
+            fingerprint=mark,
+            reason=_reason(previous, mark, step, run, force),
         )
 
 
-def _reason(
-    previous: Manifest | None, mark: str, step: Step, run: Run, force: bool
-) -> str | None:
+def _reason(previous: Manifest | None, mark: str, step: Step, run: Run, force: bool) -> str | None:
     if previous is None:
         return "not made yet"
     if force:
@@ -194,7 +195,6 @@ def disk_errors(root: Path) -> Iterator[None]:
             f"no space left under {root} ({free / 1e6:.0f} MB free); make room and run the same "
             "command again: finished steps are kept",
         ) from error
-
 
 
 def code_version() -> str:

@@ -1,0 +1,45 @@
+# Two commands: `make sample` runs the whole job on a sample world, `make test` runs all tests.
+# Both make the environment first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+USERS ?= 2000
+SEED ?= 0
+
+.PHONY: help env sample test check format bench-sample train-tiny-clip clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(READY)  ## the virtual environment, all versions pinned
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+sample: env  ## the whole job on a sample world: runs/local_sample/report.html
+	$(BIN)/tastegraph sample --users $(USERS) --seed $(SEED)
+
+test: env  ## all tests
+	$(BIN)/python -m pytest
+
+check: env  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: env  ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench-sample: env  ## the sample run on three seeds: runs/bench/sample.json
+	$(BIN)/python -m orchestration.bench --seeds 0,1,2 --users $(USERS)
+
+train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
+	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights
+
+clean:  ## remove runs and caches, keep the environment
+	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,67 @@
+"""`tastegraph persona`: read the persona store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from pipelines.contract import ConfigError, MissingInputError, Run
+
+app = typer.Typer(help="Read personas: show one, or search them all.", no_args_is_help=True)
+
+Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
+
+
+@app.command()
+def show(
+    user: Annotated[str, typer.Argument(help="A user_id; or a name, with --key-file.")],
+    root: Root = Path("runs/local_sample"),
+    key_file: Annotated[
+        Path | None, typer.Option(help="Secret of the pseudonyms: USER is a Reddit name then.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole row as JSON.")] = False,
+) -> None:
+    """Print one user's persona with the evidence of every claim."""
+    from persona.store import PersonaStore
+    from persona.tables import PERSONA_STORE
+
+    if key_file is not None:
+        from pipelines.pseudonym import Pseudonyms
+
+        user = Pseudonyms.from_file(key_file).user_id(user)
+    row = PersonaStore.open(PERSONA_STORE.path(Run(root=root))).get(user)
+    if row is None:
+        raise MissingInputError(f"no persona of user {user!r} in {root}")
+    if as_json:
+        typer.echo(json.dumps(row, default=str))
+    else:
+        _print_persona(row, Console())
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help='What to look for, e.g. "neon cats".')],
+    root: Root = Path("runs/local_sample"),
+    by: Annotated[
+        str, typer.Option(help="`text` (full text), `vector` (CLIP of the words) or `both`.")
+    ] = "both",
+    k: Annotated[int, typer.Option("-k", help="Personas to print.", min=1)] = 5,
+) -> None:
+    """Find personas by words, by what the words look like to CLIP, or by both."""
+    from persona.store import PersonaStore
+    from persona.tables import PERSONA_STORE
+
+    if by not in ("text", "vector", "both"):
+        raise ConfigError(f"--by {by!r}: expected text, vector or both")
+    store = PersonaStore.open(PERSONA_STORE.path(Run(root=root)))
+    console = Console()
+    if by in ("text", "both"):
+        _print_hits("full text", store.search_text(text, k), console)
+    if by in ("vector", "both"):
+        _print_hits("vector (CLIP)", store.search_vector(_query(text, root), k), console)

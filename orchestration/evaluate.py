@@ -1,0 +1,156 @@
+"""Step evaluate: all tables -> metrics.json, each figure with its baselines, and the user map."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from embed.clip import load_clip
+from embed.config import ClipConfig
+from embed.tables import HELDOUT_TARGETS, SUBREDDIT_FEATURES, TAG_EMBEDDINGS, VISUAL_TARGETS
+from graph.tables import LINK_METRICS, SALIENT_SUBREDDITS, USER_EMBEDDINGS
+from orchestration.config import EvaluateConfig
+from orchestration.evaluation.own_versus_other import own_versus_other
+from orchestration.evaluation.salience import precision_at, rank_by
+from orchestration.evaluation.taste import (
+    Tags,
+    baseline_weights,
+    matrix,
+    subreddit_means,
+    taste_top1,
+    unit,
+    weighted_mean,
+)
+from orchestration.evaluation.truth import Truth, read_truth
+from orchestration.evaluation.user_map import user_map
+from orchestration.tables import EVALUATION
+from persona.config import PersonaResources
+from persona.quality import clip_text, grounded_claim_share
+from persona.tables import EVIDENCE, PERSONAS
+from pipelines.contract import Counts, Run, Table
+from pipelines.tables import INTERACTIONS
+
+Metrics = dict[str, Any]
+
+
+def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> Counts:
+    """Step: all tables -> EVALUATION (metrics.json, user_map.parquet)."""
+    personas = _frame(PERSONAS, run)
+    truth = read_truth(Path(config.truth), Path(config.key_file)) if config.truth else None
+    metrics: Metrics = {
+        "link": link_metrics(_frame(LINK_METRICS, run)),
+        "persona": persona_metrics(config, personas, run),
+    }
+    if truth is not None:
+        metrics |= {"taste": taste_metrics(truth, run), "salience": salience_metrics(truth, run)}
+        metrics["clip"] = shipped_zero_shot(config.clip)
+    folder = run.staged(EVALUATION)
+    (folder / "metrics.json").write_text(json.dumps(_finite(metrics), indent=2, sort_keys=True))
+    users = user_map(_frame(USER_EMBEDDINGS, run), truth, config.map_users, config.seed)
+    users.write_parquet(folder / "user_map.parquet")
+    return Counts(rows_in=len(personas), rows_out=len(personas))
+
+
+def link_metrics(table: pl.DataFrame) -> Metrics:
+    """MRR of each model on held-out edges; `mrr` is ours, `<model>_mrr` the others'."""
+    chosen = table.filter((pl.col("split") == "transductive") & (pl.col("metric") == "mrr"))
+    by_model = dict(chosen.select("model", "value").iter_rows())
+    named = {f"{model}_mrr": value for model, value in by_model.items() if model != "gat"}
+    named["mrr_lambda0"] = named.pop("lambda0_mrr", float("nan"))
+    return {"mrr": by_model["gat"], **named, "all": table.to_dicts()}
+
+
+def taste_metrics(truth: Truth, run: Run) -> Metrics:
+    """Top-1 over the planted factors: ours and the baselines', for users with and without images."""
+    users = _frame(USER_EMBEDDINGS, run).sort("user_id")
+    ids = users["user_id"].to_list()
+    with_images = set(_frame(VISUAL_TARGETS, run)["user_id"].to_list())
+    tags = Tags.from_table(_frame(TAG_EMBEDDINGS, run))
+    names, mean_SD = subreddit_means(_frame(SUBREDDIT_FEATURES, run))
+    edges = baseline_weights(_frame(INTERACTIONS, run))
+    own = pl.DataFrame(
+        [(u, s, 1.0) for u, subreddits in truth.own.items() for s in sorted(subreddits)],
+        schema={"user_id": pl.String, "subreddit": pl.String, "oracle": pl.Float64},
+        orient="row",
+    )
+    is_cold = np.array([user not in with_images for user in ids])
+    cold = [user for user in ids if user not in with_images]
+    warm = [user for user in ids if user in with_images]
+    p_UD = matrix(users["clip_embedding"])
+    metrics = {
+        "with_images_top1": taste_top1(
+            p_UD[~is_cold], warm, truth.factors, tags, p_UD.mean(axis=0)
+        ),
+        "without_images_top1": taste_top1(
+            p_UD[is_cold], cold, truth.factors, tags, p_UD.mean(axis=0)
+        ),
+    }
+    zero_D = np.zeros(mean_SD.shape[1], np.float32)  # subreddit means are centred already
+    for name in ("activity", "uniform", "idf", "oracle"):
+        source = own if name == "oracle" else edges
+        x_UD = weighted_mean(source, name, names, mean_SD, cold)
+        metrics[f"{name}_top1"] = taste_top1(x_UD, cold, truth.factors, tags, zero_D)
+    planted = truth.factors.keys()
+    metrics["users_without_images"] = len(planted & set(cold))
+    metrics["users_with_images"] = len(planted & set(warm))
+    return metrics
+
+
+def salience_metrics(truth: Truth, run: Run) -> Metrics:
+    """Precision@3 against the planted subreddits: attention's ranking and rankings without it."""
+    salient = _frame(SALIENT_SUBREDDITS, run)
+    edges = baseline_weights(_frame(INTERACTIONS, run))
+    return {
+        "attention_p3": precision_at(salient, truth.own),
+        "activity_p3": precision_at(rank_by(edges, "activity"), truth.own),
+        "idf_p3": precision_at(rank_by(edges, "idf"), truth.own),
+        "users": sum(len(own) >= 3 for own in truth.own.values()),
+    }
+
+
+def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
+    """Grounding of the claims, and whether a persona fits its user's held-out images."""
+    evidence = EVIDENCE.read(run, columns=["user_id", "evidence_id"])
+    metrics: Metrics = {
+        "count": len(personas),
+        "grounded_claim_share": grounded_claim_share(personas.to_arrow(), evidence),
+    }
+    if not HELDOUT_TARGETS.read(run).num_rows:
+        return metrics
+    heldout = _frame(HELDOUT_TARGETS, run).sort("user_id")
+    both = heldout.join(personas.select("user_id", "persona"), on="user_id", how="inner")
+    clip = load_clip(config.clip.model, config.clip.pretrained)
+    text_UD = clip.encode_texts([clip_text(text) for text in both["persona"]])
+    won, p_value = own_versus_other(
+        unit(text_UD), matrix(both["embedding"]), config.permutations, config.seed
+    )
+    return metrics | {"own_vs_other": won, "permutation_p": p_value, "tested_users": len(both)}
+
+
+def shipped_zero_shot(clip: ClipConfig) -> Metrics:
+    """Zero-shot accuracy of the tiny CLIP on held-out combinations, measured now."""
+    if clip.model != "tiny":
+        return {}
+    from embed.tiny_clip.evaluate import zero_shot_accuracy
+
+    return dict(zero_shot_accuracy())
+
+
+def _frame(table: Table, run: Run) -> pl.DataFrame:
+    frame = pl.from_arrow(table.read(run))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _finite(value: Any) -> Any:
+    """NaN as null: JSON knows no NaN, and a figure that could not be had must not look like one."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

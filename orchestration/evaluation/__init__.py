@@ -1,0 +1,1 @@
+"""Quality of a run beside its baselines. The only code that reads the planted truth."""

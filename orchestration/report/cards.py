@@ -1,0 +1,129 @@
+"""Persona cards of the report: the words, the evidence of each claim, the exemplar images."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from embed.decode import DecodeError, decode
+from embed.tables import VISUAL_TARGETS
+from persona.schema import Claim, Persona
+from persona.tables import EVIDENCE, PERSONAS
+from pipelines.contract import Run
+
+THUMBNAIL_PIXELS = 132
+
+
+@dataclass(frozen=True)
+class Card:
+    """One persona as the page shows it.
+
+    Args:
+        claims: By heading.
+        evidence: evidence_id -> readable text, for the claims to cite.
+        images: Data URLs of the exemplar images.
+    """
+
+    user_id: str
+    persona: Persona
+    claims: list[tuple[str, list[Claim]]]
+    evidence: dict[str, str]
+    images: list[str]
+
+
+def persona_cards(run: Run, archive: str, number: int) -> list[Card]:
+    """`number` personas, half of users with images, half without, spread over all users."""
+    if not PERSONAS.files(run):
+        return []
+    personas = pl.read_parquet(PERSONAS.files(run)).sort("user_id")
+    with_images = (
+        pl.read_parquet(VISUAL_TARGETS.files(run))["user_id"].to_list()
+        if VISUAL_TARGETS.files(run)
+        else []
+    )
+    is_warm = pl.col("user_id").is_in(with_images)
+    chosen = pl.concat(
+        [
+            _spread(personas.filter(is_warm), number // 2),
+            _spread(personas.filter(~is_warm), number - number // 2),
+        ]
+    )
+    evidence = (
+        pl.scan_parquet(EVIDENCE.files(run))
+        .filter(pl.col("user_id").is_in(chosen["user_id"].to_list()))
+        .collect()
+    )
+    urls = evidence.filter(pl.col("kind") == "image")["text"].unique().to_list()
+    thumbnails = _thumbnails(archive, urls)
+    return [
+        _card(row, evidence.filter(pl.col("user_id") == row["user_id"]), thumbnails)
+        for row in chosen.iter_rows(named=True)
+    ]
+
+
+def _spread(personas: pl.DataFrame, number: int) -> pl.DataFrame:
+    step = max(1, len(personas) // max(1, number))
+    return personas.gather_every(step).head(number)
+
+
+def _card(row: dict[str, Any], evidence: pl.DataFrame, thumbnails: dict[str, str]) -> Card:
+    images = evidence.filter(pl.col("kind") == "image")["text"].to_list()
+    readable = {item["evidence_id"]: _readable(item) for item in evidence.iter_rows(named=True)}
+    persona = Persona.model_validate_json(row["persona"])
+    return Card(
+        user_id=row["user_id"],
+        persona=persona,
+        claims=_claims(persona),
+        evidence=readable,
+        images=[thumbnails[url] for url in images if url in thumbnails],
+    )
+
+
+def _readable(item: dict[str, Any]) -> str:
+    match item["kind"]:
+        case "subreddit":
+            return f"r/{item['text']}, attention {item['weight']:.2f}"
+        case "snippet":
+            return f"wrote in r/{item['subreddit']}: {item['text']}"
+        case "tag":
+            return f"{item['facet']}: {item['text']}, z {item['weight']:+.1f}"
+        case kind:
+            return f"{kind}: {item['text']}"
+
+
+def _thumbnails(archive: str, urls: Iterable[str]) -> dict[str, str]:
+    """url -> data URL of a small JPEG, of those in the archive that decode."""
+    if not archive or not Path(archive).is_dir():
+        return {}
+    shards = [str(path) for path in sorted(Path(archive).rglob("*.parquet"))]
+    wanted = ds.dataset(shards, format="parquet").to_table(
+        columns=["url", "content"], filter=pc.field("url").isin(list(urls))
+    )
+    found = {}
+    for row in wanted.to_pylist():
+        try:
+            image = decode(row["content"]).image
+        except DecodeError:
+            continue
+        image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=82)
+        encoded = base64.b64encode(buffer.getvalue()).decode()
+        found[row["url"]] = f"data:image/jpeg;base64,{encoded}"
+    return found
+
+
+def _claims(persona: Persona) -> list[tuple[str, list[Claim]]]:
+    """(heading, claims) of the parts of a persona that have any."""
+    parts: list[tuple[str, list[Claim]]] = [("interests", list(persona.interests))]
+    parts += [(taste.facet, [taste]) for taste in persona.aesthetic]
+    parts.append(("affect", list(persona.affect)))
+    return [(heading, found) for heading, found in parts if found]
