@@ -66,7 +66,7 @@ def link_metrics(table: pl.DataFrame) -> Metrics:
 
 
 def taste_metrics(truth: Truth, run: Run) -> Metrics:
-    """Top-1 over the planted factors: ours and the baselines', for users with and without images."""
+    """Top-1 over the planted factors, users with and without images: ours and the baselines'."""
     users = _frame(USER_EMBEDDINGS, run).sort("user_id")
     ids = users["user_id"].to_list()
     with_images = set(_frame(VISUAL_TARGETS, run)["user_id"].to_list())

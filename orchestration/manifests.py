@@ -1,4 +1,4 @@
-"""Manifests: the record of a finished step, written last, and the fingerprint that it is known by."""
+"""Manifests: the record of a finished step, written last, and the fingerprint it is known by."""
 
 from __future__ import annotations
 

@@ -111,8 +111,22 @@ def dumps(root: Path, inputs: tuple[str, ...], key_file: Path) -> Profile:
     )
 
 
-def with_clip(profile: Profile, clip: ClipConfig, vocabulary: str) -> Profile:
-    """The profile with one CLIP for images, texts and tags alike."""
+def with_images(profile: Profile, *, archive: str, fetch: bool, gpus: int) -> Profile:
+    """The profile with a source of images, embedded and trained on `gpus` GPUs (0: the CPU)."""
+    if not gpus:
+        return replace(profile, embed=replace(profile.embed, archive=archive, fetch=fetch))
+    return replace(
+        profile,
+        embed=replace(profile.embed, archive=archive, fetch=fetch),
+        embedding=replace(profile.embedding, actors=gpus, gpus_per_actor=1, precision="bf16"),
+        training=replace(profile.training, workers=gpus, gpus_per_worker=1),
+    )
+
+
+def with_clip(profile: Profile, model: str, pretrained: str) -> Profile:
+    """The profile with one CLIP for images, texts and tags alike, and the vocabulary it reads."""
+    clip = ClipConfig(model=model, pretrained=pretrained)
+    vocabulary = "tiny" if model == "tiny" else "default"
     return replace(
         profile,
         embed=replace(profile.embed, clip=clip),

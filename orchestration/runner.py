@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from orchestration.engines import ray_cluster
 from orchestration.flow import FLOW, Step
@@ -37,9 +38,15 @@ class DiskFullError(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One step for one month (or for all): what would run, under which fingerprint, and why."""
+    """One step for one month (or for all): what would run, under which fingerprint, and why.
+
+    Args:
+        reason: Why it must run; None if it is done.
+    """
 
     step: Step
+    config: Any
+    resources: Any
     month: str | None
     fingerprint: str
     reason: str | None
@@ -70,7 +77,7 @@ def run_profile(
             for task in tasks(step, profile, run, dumps, force):
                 if task.step.ray and task.reason:
                     start_ray()
-                finished.append(run_task(task, profile, run, reporter))
+                finished.append(run_task(task, run, reporter))
     return finished
 
 
@@ -79,7 +86,7 @@ def tasks(
 ) -> Iterator[Task]:
     """The step's tasks, a month each where it is monthly, with the reason why each must run."""
     for month in sorted(dumps) if step.monthly else [None]:
-        config, _ = profile.settings(step.name)
+        config, resources = profile.settings(step.name)
         month_run = replace(run, month=month)
         external = [d.path for d in dumps[month]] if month and step.name == "ingest" else []
         mark = fingerprint(step, config, month_run, external)
@@ -103,26 +110,25 @@ def _reason(previous: Manifest | None, mark: str, step: Step, run: Run, force: b
     return f"missing: {', '.join(missing)}" if missing else None
 
 
-def run_task(task: Task, profile: Profile, run: Run, reporter: Reporter) -> Manifest:
+def run_task(task: Task, run: Run, reporter: Reporter) -> Manifest:
     """Run one task if it has a reason to, publish its tables, and return its manifest."""
     label = task.step.name + (f" {task.month}" if task.month else "")
     if task.reason is None:
         manifest = published(run, task.step.name)[task.key]
         reporter.skipped(label, manifest)
         return manifest
-    config, resources = profile.settings(task.step.name)
     staging = run.root / ".staging" / f"{task.step.name}-{task.key}-{task.fingerprint[:16]}"
     clear_staging(task, run.root, keep=staging if task.step.resumable else None)
     started = time.monotonic()
     with reporter.step(label) as on_progress, PeakMemory() as memory, disk_errors(run.root):
         staged = replace(run, month=task.month, staging=staging, on_progress=on_progress)
-        counts = task.step.load()(config, resources, staged)
+        counts = task.step.load()(task.config, task.resources, staged)
         bytes_written = publish(task, staged)
     manifest = Manifest(
         step=task.step.name,
         month=task.key,
         fingerprint=task.fingerprint,
-        config=asdict(config),
+        config=asdict(task.config),
         inputs=input_fingerprints(task.step, replace(run, month=task.month)),
         counts=counts,
         seconds=round(time.monotonic() - started, 3),

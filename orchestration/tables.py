@@ -6,5 +6,5 @@ from pipelines.contract import Artifact
 
 EVALUATION = Artifact(
     name="evaluation",
-    doc="metrics.json (quality beside its baselines) and user_map.parquet (users in two dimensions)",
+    doc="metrics.json (quality beside its baselines), user_map.parquet (users in 2-D)",
 )

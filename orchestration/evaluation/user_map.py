@@ -19,12 +19,9 @@ def user_map(users: pl.DataFrame, truth: Truth | None, max_users: int, seed: int
     chosen = chosen.sort("user_id")
     vectors_UD = matrix(chosen["clip_embedding"])
     vectors_UD = vectors_UD - vectors_UD.mean(axis=0)
-    perplexity = min(30.0, max(2.0, (len(chosen) - 1) / 3))
+    perplexity = min(30.0, max(1.0, (len(chosen) - 1) / 3))
     tsne = TSNE(init="pca", metric="cosine", perplexity=perplexity, random_state=seed, max_iter=500)
-    if len(chosen) > 3:
-        place_UX = tsne.fit_transform(vectors_UD)
-    else:
-        place_UX = vectors_UD[:, :2]
+    place_UX = tsne.fit_transform(vectors_UD) if len(chosen) > 3 else vectors_UD[:, :2]
     return pl.DataFrame(
         {
             "user_id": chosen["user_id"],
