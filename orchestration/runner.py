@@ -88,11 +88,13 @@ def tasks(
     for month in sorted(dumps) if step.monthly else [None]:
         config, resources = profile.settings(step.name)
         month_run = replace(run, month=month)
-        external = [d.path for d in dumps[month]] if month and step.name == "ingest" else []
+        external = [Path(d.path) for d in dumps[month]] if month and step.name == "ingest" else []
         mark = fingerprint(step, config, month_run, external)
         previous = published(run, step.name).get(month or ALL_MONTHS)
         yield Task(
             step=step,
+            config=config,
+            resources=resources,
             month=month,
             fingerprint=mark,
             reason=_reason(previous, mark, step, run, force),
