@@ -27,7 +27,7 @@ IMAGE_EMBEDDINGS = Table(
     schema=pa.schema(
         [
             column("image_id", pa.string(), "as in media"),
-            column("status", pa.string(), "ok, or the error class (embed.fetch.Outcome)"),
+            column("status", pa.string(), "ok, or the error class (embed.outcomes.Outcome)"),
             column("phash", pa.uint64(), "64-bit perceptual hash", nullable=True),
             column("width", pa.int32(), "pixels", nullable=True),
             column("height", pa.int32(), "pixels", nullable=True),

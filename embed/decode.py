@@ -1,0 +1,112 @@
+"""Untrusted bytes -> an upright RGB picture, its size and perceptual hash, or an error class."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from embed.outcomes import Outcome
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
+# What Pillow's readers of the formats above are seen to raise on damaged files.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    struct.error, zlib.error, MemoryError,
+)  # fmt: skip
+# Longer pictures are cut to their middle: what a model sees of them is a square of that middle, and
+# a strip of 1 x 60,000 px would else be enlarged to gigabytes on its way there.
+MAX_ASPECT = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A picture and what is recorded of it.
+
+    Args:
+        picture: RGB, upright, first frame, maybe reduced while decoding.
+        width, height: Pixels of the upright original.
+        phash: 64-bit difference hash.
+    """
+
+    picture: Image.Image
+    width: int
+    height: int
+    phash: int
+
+
+def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
+    """The picture in `body`, decoded at no less than twice `target_px` where the format can reduce.
+
+    Args:
+        body: Untrusted bytes.
+        max_pixels: Pictures that declare more are refused before any pixel is decoded.
+        target_px: Side of what the model takes.
+
+    Returns:
+        `Decoded`, or `EMPTY`, `NOT_IMAGE`, `TOO_MANY_PIXELS`, `TRUNCATED` or `CORRUPT`.
+    """
+    if not body:
+        return Outcome.EMPTY
+    try:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as opened:
+            width, height = opened.size
+            if width * height > max_pixels:
+                return Outcome.TOO_MANY_PIXELS
+            if opened.format == "JPEG":
+                opened.draft("RGB", (2 * target_px, 2 * target_px))
+            opened.load()
+            turned = ImageOps.exif_transpose(opened)
+            picture = _trim(to_rgb(turned))
+            if turned.size != opened.size and turned.size == opened.size[::-1]:
+                width, height = height, width
+    except Image.DecompressionBombError:
+        return Outcome.TOO_MANY_PIXELS
+    except UnidentifiedImageError:
+        return Outcome.CORRUPT if body.startswith(_MAGIC) else Outcome.NOT_IMAGE
+    except _DAMAGE as error:
+        return Outcome.TRUNCATED if _says_truncated(error) else Outcome.CORRUPT
+    return Decoded(picture=picture, width=width, height=height, phash=difference_hash(picture))
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """The picture as 8-bit RGB: 16-bit scaled, transparency laid on white, CMYK converted."""
+    if picture.mode.startswith("I"):
+        wide_YX = np.asarray(picture).astype(np.int64)
+        return Image.fromarray((wide_YX.clip(0, 65_535) >> 8).astype(np.uint8)).convert("RGB")
+    if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
+        clear = picture.convert("RGBA")
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
+    return picture.convert("RGB")
+
+
+def difference_hash(picture: Image.Image) -> int:
+    """64-bit dHash, in [0, 2**64): bit 8*row+column is set where brightness rises to the right.
+
+    Source: N. Krawetz, "Kind of Like That", 2013.
+    """
+    grey_YX = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    bits = (grey_YX[:, 1:] > grey_YX[:, :-1]).ravel()
+    return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
+
+
+def _trim(picture: Image.Image) -> Image.Image:
+    """The middle of a picture longer than `MAX_ASPECT` times its breadth, else the picture."""
+    width, height = picture.size
+    limit = MAX_ASPECT * min(width, height)
+    if max(width, height) <= limit:
+        return picture
+    left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
+    return picture.crop((left, top, left + min(width, limit), top + min(height, limit)))
+
+
+def _says_truncated(error: Exception) -> bool:
+    # Pillow tells a short file from a damaged one in words only.
+    text = str(error).lower()
+    return "truncated" in text or isinstance(error, EOFError)
