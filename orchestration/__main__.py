@@ -56,7 +56,7 @@ def sample(
     The world (dumps, images, truth) lies beside the run, in `ROOT_world`; nothing but the
     evaluation reads its truth. Run again, everything that is done is skipped.
     """
-    from orchestration.sample.world import ensure_world
+    from orchestration.worlds import ensure_world
 
     reporter = Reporter(Console())
     world = root.with_name(root.name + "_world")

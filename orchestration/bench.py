@@ -18,7 +18,7 @@ from orchestration import profiles
 from orchestration.progress import Reporter
 from orchestration.report import write_report
 from orchestration.runner import run_profile
-from orchestration.sample.world import ensure_world
+from orchestration.worlds import ensure_world
 
 BENCH = Path("runs/bench")
 # (figure, relation, what it is measured against: a number or another figure)

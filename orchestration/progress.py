@@ -42,7 +42,10 @@ class Reporter:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        shown = self._console.is_terminal
+        with Progress(
+            *columns, console=self._console, transient=True, disable=not shown
+        ) as progress:
             task = progress.add_task(label, total=None, amount="")
 
             def on_progress(done: float, total: float | None, unit: str) -> None:
@@ -74,7 +77,9 @@ class Reporter:
         self._line("[cyan]note[/]", label, text)
 
     def _line(self, mark: str, label: str, text: str) -> None:
-        self._console.print(f"{mark} {label:<{LABEL_WIDTH}} {text}", highlight=False)
+        self._console.print(
+            f"{mark} {label:<{LABEL_WIDTH}} {text}", highlight=False, soft_wrap=True
+        )
 
 
 def quantity(value: float) -> str:

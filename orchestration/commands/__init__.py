@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestration.flow import FLOW
 from orchestration.manifests import published
@@ -25,7 +25,9 @@ def show_status(root: Path, console: Console) -> None:
     run = Run(root=root)
     if not (root / "manifests").is_dir():
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
-    table = Table("step", "month", "rows in", "rows out", "rejected", "dropped", "s", "peak GiB")
+    table = Table(Column("step", no_wrap=True), Column("month", no_wrap=True))
+    for name in ("rows in", "rows out", "rejected", "dropped", "s", "GiB"):
+        table.add_column(name, justify="right")
     for step in FLOW:
         for month, manifest in published(run, step.name).items():
             counts = manifest.counts
@@ -46,7 +48,7 @@ def show_plan(profile: Profile, console: Console) -> None:
     """One row a task: would it run, and why. A task downstream of one that runs may run as well."""
     run = Run(root=profile.root)
     dumps = discover(profile.ingest.inputs)
-    table = Table("step", "month", "would run", "because")
+    table = Table(Column("step", no_wrap=True), "month", "would run", "because")
     stale: set[str] = set()
     for step in FLOW:
         upstream = stale & {s.name for s in FLOW if {w.name for w in s.writes} & _reads(step.name)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
 app = typer.Typer(help="Read personas: show one, or search them all.", no_args_is_help=True)
@@ -63,3 +64,34 @@ def search(
         _print_hits("full text", store.search_text(text, k), console)
     if by in ("vector", "both"):
         _print_hits("vector (CLIP)", store.search_vector(_query(text, root), k), console)
+
+
+def _query(text: str, root: Path) -> list[float]:
+    """`text` in the space of the personas' images: by the CLIP that embedded them."""
+    from embed.clip import load_clip
+    from orchestration.manifests import published
+
+    manifest = published(Run(root=root), "embed_images").get("all")
+    if manifest is None:
+        raise MissingInputError(f"no images were embedded in {root}; search --by text")
+    clip = manifest.config["clip"]
+    vector: list[float] = (
+        load_clip(clip["model"], clip["pretrained"]).encode_texts([text])[0].tolist()
+    )
+    return vector
+
+
+def _print_hits(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table("user", "persona", title=title, show_lines=True)
+    for row in rows:
+        table.add_row(row["user_id"], row["summary"])
+    console.print(table)
+
+
+def _print_persona(row: dict[str, Any], console: Console) -> None:
+    persona = Persona.model_validate_json(row["persona"])
+    console.print(Panel(persona.summary, title=row["user_id"]), highlight=False)
+    table = Table("claim", "evidence", "confidence")
+    for claim in persona.claims():
+        table.add_row(claim.text, ", ".join(claim.evidence), f"{claim.confidence:.0%}")
+    console.print(table)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import polars as pl
 
+from embed.tiny_clip.pictures import FACETS
 from pipelines.contract import MissingInputError
-from pipelines.pseudonym import read_key, user_id
+from pipelines.pseudonym import Pseudonyms
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ def read_truth(folder: Path, key_file: Path) -> Truth:
     if not path.exists():
         raise MissingInputError(f"no truth at {path}; make the world with `tastegraph sample`")
     users = pl.read_parquet(path)
-    key = read_key(key_file)
+    pseudonyms = Pseudonyms.from_file(key_file)
     factors, own = {}, {}
-    for row in users.iter_rows(named=True):
-        user = user_id(key, row["author"])
-        factors[user] = {facet: value for facet, value in row["factors"] if value}
-        own[user] = frozenset(row["own_subreddits"])
+    for row in users.filter(pl.col("taste").is_not_null()).iter_rows(named=True):
+        user_id = pseudonyms.user_id(row["author"])
+        factors[user_id] = {facet: row[facet] for facet in FACETS if row[facet] is not None}
+        own[user_id] = frozenset(row["own_subreddits"])
     return Truth(factors=factors, own=own)

@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from embed.decode import DecodeError, decode
+from embed.decode import Decoded, decode
 from embed.tables import VISUAL_TARGETS
 from persona.schema import Claim, Persona
 from persona.tables import EVIDENCE, PERSONAS
 from pipelines.contract import Run
 
 THUMBNAIL_PIXELS = 132
+MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,12 @@ def _thumbnails(archive: str, urls: Iterable[str]) -> dict[str, str]:
     )
     found = {}
     for row in wanted.to_pylist():
-        try:
-            image = decode(row["content"]).image
-        except DecodeError:
+        decoded = decode(row["content"], MAX_PIXELS, THUMBNAIL_PIXELS)
+        if not isinstance(decoded, Decoded):
             continue
-        image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        decoded.picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=82)
+        decoded.picture.save(buffer, "JPEG", quality=82)
         encoded = base64.b64encode(buffer.getvalue()).decode()
         found[row["url"]] = f"data:image/jpeg;base64,{encoded}"
     return found
