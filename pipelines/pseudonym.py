@@ -1,0 +1,88 @@
+"""Author names -> user ids: a keyed hash, so that no table holds a name."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipelines.contract import ConfigError, MissingInputError
+
+MIN_KEY_BYTES = 16
+NEW_KEY_BYTES = 32
+# 80 bits: 16 characters of base 32 without padding. Of 22M users, two share an id with
+# probability (22e6)^2 / 2^81 = 2e-10.
+_ID_BYTES = 10
+_MAX_REMEMBERED = 1 << 20
+
+
+class Pseudonyms:
+    """Author name -> user id under one secret key.
+
+    Args:
+        key: At least 16 secret bytes. Whoever has it and the tables can name the users.
+
+    Raises:
+        ConfigError: The key is shorter.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < MIN_KEY_BYTES:
+            raise ConfigError(f"key of {len(key)} bytes: expected at least {MIN_KEY_BYTES}")
+        self._key = key
+        self._known: dict[str, str] = {}
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Pseudonyms:
+        """With the key in a file, without the white space around it.
+
+        Raises:
+            MissingInputError: There is no such file.
+            ConfigError: It holds fewer than 16 bytes.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingInputError(
+                f"key file {str(path)!r} not found; make one with pipelines.pseudonym.new_key_file "
+                "and keep it: under another key every user gets another id"
+            )
+        key = path.read_bytes().strip()
+        if len(key) < MIN_KEY_BYTES:
+            raise ConfigError(
+                f"key file {str(path)!r} holds {len(key)} bytes, expected at least {MIN_KEY_BYTES}"
+            )
+        return cls(key)
+
+    def user_id(self, author: str) -> str:
+        """16 characters of lower-case base 32; the same for every spelling of a name in case."""
+        digest = hmac.digest(self._key, author.lower().encode(), "sha256")
+        return base64.b32encode(digest[:_ID_BYTES]).decode().lower()
+
+    def user_ids(self, authors: Iterable[str]) -> list[str]:
+        """`user_id` of each; remembers the names it has seen."""
+        known = self._known
+        if len(known) > _MAX_REMEMBERED:
+            known.clear()
+        found = []
+        for author in authors:
+            name = known.get(author)
+            if name is None:
+                name = known[author] = self.user_id(author)
+            found.append(name)
+        return found
+
+
+def new_key_file(path: Path) -> Path:
+    """Writes a new random key, hexadecimal, readable by its owner alone; returns `path`.
+
+    Raises:
+        FileExistsError: There is a file already; a lost key cannot be made again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(NEW_KEY_BYTES) + "\n")
+    return path
