@@ -1,0 +1,62 @@
+"""Named rules that leave lines out. A line is dropped by the first rule that matches it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+import polars as pl
+
+from pipelines.config import IngestConfig
+from pipelines.dumps import Kind
+
+DUPLICATE_ID = "duplicate_id"
+
+# [removed], [deleted], \[deleted\], [deleted by user], [ Removed by Reddit ], and what was put in
+# place of texts after copyright claims: one bracket, nothing else.
+_GONE = r"(?i)^\s*\\?\[\s*(?:removed|deleted|unavailable)\b[^\[\]\n]{0,100}\\?\]\s*$"
+# "Abbot" and "Talbot" are people.
+_BOT_NAME = r"(?i)(?:bot|[-_]bot[-_]?\d*)$"
+_HUMAN_NAME = r"(?i)(?:abbot|talbot|cabot)$"
+
+
+@cache
+def known_bots() -> frozenset[str]:
+    """Names of well-known bots, lower case; from `bots.txt`."""
+    text = resources.files("pipelines").joinpath("bots.txt").read_text(encoding="utf-8")
+    names = (line.partition("#")[0].strip().lower() for line in text.splitlines())
+    return frozenset(name for name in names if name)
+
+
+def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
+    """Rule name -> whether it matches a row of `pipelines.records`, in order of precedence.
+
+    `duplicate_id` is not among them: it is the last rule, and it needs all versions of an id.
+    """
+    gone_text = ("title", "selftext") if kind == "RS" else ("body",)
+    signals = [pl.col("was_deleted_later")]
+    if kind == "RS":
+        signals.append(pl.col("removed_by_category").fill_null("") != "")
+    found = {
+        "deleted_author": pl.col("author").is_null() | pl.col("author").str.contains(r"[\[\]]"),
+        "removed_content": pl.any_horizontal(pl.col(c).str.contains(_GONE) for c in gone_text),
+        "deletion_signal": pl.any_horizontal(signals),
+    }
+    if kind == "RS" and config.over_18 == "drop":
+        found["over_18"] = pl.col("over_18")
+    bots = known_bots() | {name.lower() for name in config.bots}
+    named = pl.col("author").str.to_lowercase().is_in(sorted(bots))
+    looks = pl.col("author").str.contains(_BOT_NAME) & ~pl.col("author").str.contains(_HUMAN_NAME)
+    found["bot"] = named | looks
+    found["profile_subreddit"] = pl.col("subreddit").str.contains(r"(?i)^u_")
+    found["missing_subreddit"] = pl.col("subreddit").is_null()
+    return found
+
+
+def first_rule(kind: Kind, config: IngestConfig) -> pl.Expr:
+    """Name of the first rule that matches a row, null where none does."""
+    matches = rules(kind, config).items()
+    return pl.coalesce(
+        [pl.when(match.fill_null(False)).then(pl.lit(name)) for name, match in matches]
+    )
