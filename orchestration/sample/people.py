@@ -15,11 +15,13 @@ from math import gcd, log
 import numpy as np
 
 from orchestration.sample.config import WorldConfig
-from orchestration.sample.tastes import NUM_TASTES, Kind, Subreddit
+from orchestration.sample.tastes import Factors, Kind, Subreddit
 
 MAX_IMAGES = 20
-_OWN_SHARES = (0.27, 0.31, 0.24, 0.18)  # of users with 1, 2, 3, 4 own-taste subreddits
-_OFF_CHANCE, _MAX_OFF = 0.65, 3
+_OWN_SHARES = (0.31, 0.27, 0.24, 0.18)  # of users with 1, 2, 3, 4 own-taste subreddits
+_OFF_CHANCE = 0.67
+_OFF_SHARES = (0.25, 0.35, 0.40)  # of those users, with 1, 2, 3 subreddits of another taste
+_POPULARITY_EXPONENT = 0.6
 _HUB_MEDIAN, _HUB_SPREAD = 12.0, 0.6  # of the log-normal mean of visits to a hub
 
 # None of these is a word of a taste, and names made of three of them are nobody's.
@@ -106,31 +108,49 @@ def user_name(seed: int, index: int) -> str:
     return f"{head.capitalize()}{tail}{_NUMBERS[number]}"
 
 
-def plan_people(config: WorldConfig, subreddits: Sequence[Subreddit]) -> tuple[Person, ...]:
+def plan_people(
+    config: WorldConfig, subreddits: Sequence[Subreddit], tastes: Sequence[Factors]
+) -> tuple[Person, ...]:
     """All users; the first ones are the same whatever their number."""
-    by_taste = [[s.index for s in subreddits if s.taste == t] for t in range(NUM_TASTES)]
-    others = {kind: [s.index for s in subreddits if s.kind is kind] for kind in Kind}
-    return tuple(_person(config, index, by_taste, others) for index in range(config.users))
+    places = _Places(
+        by_taste=[[s.index for s in subreddits if s.taste == t] for t in range(len(tastes))],
+        mixed=[s.index for s in subreddits if s.kind is Kind.MIXED],
+        hubs=[s.index for s in subreddits if s.kind is Kind.HUB],
+        rivals=[_rivals(taste, tastes) for taste in tastes],
+    )
+    return tuple(_person(config, index, places) for index in range(config.users))
 
 
-def _person(
-    config: WorldConfig,
-    index: int,
-    by_taste: Sequence[Sequence[int]],
-    others: dict[Kind, list[int]],
-) -> Person:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    """Where a user can go: indices of subreddits, the popular ones first, and of rival tastes."""
+
+    by_taste: list[list[int]]
+    mixed: list[int]
+    hubs: list[int]
+    rivals: list[list[int]]
+
+
+def _rivals(taste: Factors, tastes: Sequence[Factors]) -> list[int]:
+    """Tastes with another value in a facet of this one: only those can be mistaken for it."""
+    return [
+        index for index, other in enumerate(tastes) if other != taste and set(other) & set(taste)
+    ]
+
+
+def _person(config: WorldConfig, index: int, places: _Places) -> Person:
     rng = np.random.default_rng([config.seed, 1, index])
-    taste = int(rng.integers(NUM_TASTES))
-    own = by_taste[taste]
-    num_own = min(1 + int(rng.choice(len(_OWN_SHARES), p=_OWN_SHARES)), len(own))
-    foreign = [s for s in others[Kind.TASTE] if s not in own]
-    num_off = int(rng.integers(1, _MAX_OFF + 1)) if rng.random() < _OFF_CHANCE else 0
-    habits = [Habit(s, Role.OWN, 1 + int(rng.poisson(3))) for s in _some(own, num_own, rng)]
-    habits += [Habit(s, Role.OFF, 1 + int(rng.poisson(8))) for s in _some(foreign, num_off, rng)]
-    mixed = _some(others[Kind.MIXED], int(rng.integers(2, 7)), rng)
-    habits += [Habit(s, Role.MIXED, 1 + int(rng.poisson(3))) for s in mixed]
-    hubs = _some(others[Kind.HUB], int(rng.integers(2, 5)), rng)
-    habits += [Habit(s, Role.HUB, 1 + int(rng.poisson(_hub_mean(rng)))) for s in hubs]
+    taste = int(rng.integers(len(places.by_taste)))
+    num_own = 1 + int(rng.choice(len(_OWN_SHARES), p=_OWN_SHARES))
+    habits = _habits(Role.OWN, places.by_taste[taste], num_own, 3, rng)
+    if rng.random() < _OFF_CHANCE:
+        fancy = places.by_taste[int(rng.choice(places.rivals[taste]))]
+        num_off = 1 + int(rng.choice(len(_OFF_SHARES), p=_OFF_SHARES))
+        habits += _habits(Role.OFF, fancy, num_off, 8, rng)
+    habits += _habits(Role.MIXED, places.mixed, int(rng.integers(2, 7)), 3, rng)
+    for hub in _some(places.hubs, int(rng.integers(2, 5)), rng):
+        mean = float(rng.lognormal(log(_HUB_MEDIAN), _HUB_SPREAD))
+        habits.append(Habit(hub, Role.HUB, 1 + int(rng.poisson(mean))))
     is_poster = rng.random() < config.poster_share
     return Person(
         index=index,
@@ -142,9 +162,16 @@ def _person(
     )
 
 
-def _hub_mean(rng: np.random.Generator) -> float:
-    return float(rng.lognormal(log(_HUB_MEDIAN), _HUB_SPREAD))
+def _habits(
+    role: Role, options: Sequence[int], count: int, mean: float, rng: np.random.Generator
+) -> list[Habit]:
+    places = _some(options, count, rng)
+    return [Habit(place, role, 1 + int(rng.poisson(mean))) for place in places]
 
 
 def _some(options: Sequence[int], count: int, rng: np.random.Generator) -> list[int]:
-    return [int(s) for s in rng.choice(options, size=min(count, len(options)), replace=False)]
+    """Distinct options, the first ones more often: popularity falls with a power of the rank."""
+    weight_S = np.arange(1, len(options) + 1) ** -_POPULARITY_EXPONENT
+    size = min(count, len(options))
+    chosen = rng.choice(options, size=size, replace=False, p=weight_S / weight_S.sum())
+    return [int(option) for option in chosen]

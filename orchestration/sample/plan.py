@@ -49,7 +49,7 @@ def plan_world(config: WorldConfig) -> World:
     rng = np.random.default_rng([config.seed, 0])
     tastes = plan_tastes(rng)
     subreddits = plan_subreddits(config, tastes, rng)
-    people = plan_people(config, subreddits)
+    people = plan_people(config, subreddits, tastes)
     posts = plan_posts(config, subreddits, tastes, people)
     acts = plan_acts(config, people, posts)
     submissions = acts.where(acts.act != Act.COMMENT)
