@@ -72,8 +72,15 @@ class PersonaResources:
         replicas: Of the Ray Serve deployment.
         max_in_flight: Users sent to the deployment at once.
         batch_users: Users in one call of the grounded verbalizer.
+        shard_users: Users whose evidence is held at once; a shard is the unit of resume.
     """
 
     replicas: int = 1
     max_in_flight: int = 64
     batch_users: int = 256
+    shard_users: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name in ("replicas", "max_in_flight", "batch_users", "shard_users"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")

@@ -1,0 +1,207 @@
+"""The endpoint verbalizer: evidence in, personas out, by any OpenAI-compatible server.
+
+One request a user, one repair, then a named failure. Rate limits, server errors, time-outs and
+broken connections are retried by the client with exponential back-off (honouring Retry-After);
+when that does not help, `EndpointError` stops the step, for the server is at fault and no user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import openai
+from openai import AsyncOpenAI
+from pydantic import ValidationError
+
+from persona.config import VerbalizeConfig
+from persona.items import UserEvidence
+from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
+from persona.schema import Persona, persona_json_schema
+from persona.verbalizer import Failed, Failure, Outcome, find_failure
+from pipelines.contract import ConfigError
+
+MAX_RETRIES = 6  # 0.5 s doubling to 8 s: about 25 s before a dead server stops the step
+TIMEOUT_S = 120.0
+MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
+
+Pictures = Callable[[UserEvidence], Mapping[str, bytes]]
+
+_FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
+_CLAIM_FIELDS = frozenset(("text", "evidence", "facet", "name"))
+_TOO_LONG = ("context length", "context_length", "maximum context", "too many tokens", "too long")
+_RESPONSE_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "persona", "strict": True, "schema": persona_json_schema()},
+}
+
+
+class EndpointError(RuntimeError):
+    """The endpoint does not serve: unreachable, overloaded, or refusing all requests.
+
+    Finished users are staged; the same command goes on where this one stopped.
+    """
+
+
+def no_pictures(user: UserEvidence) -> Mapping[str, bytes]:
+    """Text only."""
+    return {}
+
+
+class EndpointVerbalizer:
+    """`Verbalizer` over HTTP.
+
+    Args:
+        client: Retries transient errors itself.
+        config: Model, limits, seed.
+        max_in_flight: Requests under way at once.
+        pictures: Bytes of a user's exemplar images, by evidence id.
+    """
+
+    def __init__(
+        self,
+        client: AsyncOpenAI,
+        config: VerbalizeConfig,
+        max_in_flight: int,
+        pictures: Pictures = no_pictures,
+    ) -> None:
+        self._client = client
+        self._config = config
+        self._slots = asyncio.Semaphore(max_in_flight)
+        self._pictures = pictures
+        self._answered = 0
+        self._refused = 0
+
+    @classmethod
+    def connect(
+        cls, config: VerbalizeConfig, max_in_flight: int, pictures: Pictures = no_pictures
+    ) -> EndpointVerbalizer:
+        """A verbalizer with a client of its own.
+
+        Raises:
+            ConfigError: The key file is not there or empty.
+        """
+        client = AsyncOpenAI(
+            base_url=config.base_url,
+            api_key=_read_key(config.api_key_file),
+            max_retries=MAX_RETRIES,
+            timeout=TIMEOUT_S,
+        )
+        return cls(client, config, max_in_flight, pictures)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._config.model
+
+    async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
+        """One outcome for each user, in order.
+
+        Raises:
+            EndpointError: The server does not serve.
+        """
+        return list(await asyncio.gather(*(self._verbalize(user) for user in users)))
+
+    async def _verbalize(self, user: UserEvidence) -> Outcome:
+        async with self._slots:
+            messages = persona_messages(user, self._pictures(user))
+            reply, failed = await self._ask(messages)
+            outcome = failed or read_reply(reply, user)
+            if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:
+                again = repair_messages(messages, reply, outcome.detail)
+                reply, failed = await self._ask(again)
+                outcome = failed or read_reply(reply, user)
+            return outcome
+
+    async def _ask(self, messages: list[Message]) -> tuple[str, Failed | None]:
+        """(reply, None), or what the server says is wrong with this one request."""
+        create: Any = self._client.chat.completions.create
+        try:
+            completion = await create(
+                model=self._config.model,
+                messages=messages,
+                response_format=_RESPONSE_FORMAT,
+                max_tokens=self._config.max_output_tokens,
+                temperature=self._config.temperature,
+                seed=self._config.seed,
+            )
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return "", self._refusal(error)
+        except openai.APIError as error:
+            raise EndpointError(
+                f"base_url={self._config.base_url!r}, model={self._config.model!r}: "
+                f"{type(error).__name__} after {MAX_RETRIES} retries ({_status(error)}); "
+                "see that the server is up and the key and model are right, then run again"
+            ) from error
+        self._answered += 1
+        choice = completion.choices[0]
+        reply = choice.message.content or ""
+        if choice.finish_reason == "length":
+            return reply, Failed(Failure.TRUNCATED, "the reply was cut off; be shorter")
+        if choice.finish_reason == "content_filter" or choice.message.refusal:
+            return reply, Failed(Failure.REFUSED, "the model refused")
+        return reply, None
+
+    def _refusal(self, error: openai.APIStatusError) -> Failed:
+        """One request the server will not take, unless it has taken none so far."""
+        self._refused += 1
+        if not self._answered and self._refused >= MAX_REFUSED_AT_START:
+            raise EndpointError(
+                f"base_url={self._config.base_url!r}: the first {self._refused} requests were all "
+                f"refused ({_status(error)}); see that the model takes response_format json_schema"
+            ) from error
+        if any(mark in str(error).lower() for mark in _TOO_LONG):
+            return Failed(Failure.TOO_LONG, "evidence is longer than the model's context")
+        return Failed(Failure.REFUSED, f"the server refused the request ({_status(error)})")
+
+
+_REPAIRABLE = frozenset(Failure) - {Failure.TOO_LONG, Failure.REFUSED, Failure.NOTHING_TO_SAY}
+
+
+def read_reply(reply: str, user: UserEvidence) -> Outcome:
+    """The persona in a reply, or why it is refused. Details hold no text of the reply."""
+    try:
+        persona = Persona.model_validate_json(_unfenced(reply))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            return Failed(Failure.INVALID_JSON, "not a JSON object")
+        path = ".".join(map(_known, first["loc"]))
+        return Failed(Failure.SCHEMA, f"{path or 'object'}: {first['type']}, {_told(first)}")
+    return find_failure(persona, user, SYSTEM_PROMPT) or persona
+
+
+def _told(problem: Any) -> str:
+    """Our own and pydantic's messages name the expectation; extra fields would name the input."""
+    return "not in the schema" if problem["type"] == "extra_forbidden" else str(problem["msg"])
+
+
+def _known(part: int | str) -> str:
+    if isinstance(part, int) or part in _FIELDS or part in _CLAIM_FIELDS:
+        return str(part)
+    return "(unknown field)"
+
+
+def _unfenced(reply: str) -> str:
+    """The reply without a Markdown fence, which servers without constrained decoding add."""
+    text = reply.strip()
+    if text.startswith("```") and text.endswith("```"):
+        return text[3:-3].removeprefix("json").strip()
+    return text
+
+
+def _status(error: openai.APIError) -> str:
+    return f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else "no reply"
+
+
+def _read_key(path: str) -> str:
+    if not path:
+        return "none"
+    if not Path(path).is_file():
+        raise ConfigError(f"api_key_file={path!r}: no such file; name the file with the key")
+    key = Path(path).read_text("utf-8").strip()
+    if not key:
+        raise ConfigError(f"api_key_file={path!r}: empty; expected the endpoint's key")
+    return key

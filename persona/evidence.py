@@ -1,0 +1,149 @@
+"""Step build_evidence: what may be said about each user -> EVIDENCE. Reads shard by shard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
+from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
+from persona.assemble import ShardInputs, assemble
+from persona.config import EvidenceConfig, PersonaResources
+from persona.shards import Shard, UserTable, plan_shards
+from persona.tables import EVIDENCE
+from persona.taste import Floats, TagVocabulary, measure_population
+from pipelines.contract import ContractError, Counts, Run
+from pipelines.tables import MEDIA, SNIPPETS
+
+_BATCH_USERS = 8192
+
+
+def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run) -> Counts:
+    """Step: what the graph, the snippets and the images say -> EVIDENCE, one part a shard."""
+    vocabulary = load_vocabulary(run)
+    population = measure_population(_clip_batches(run), vocabulary)
+    user_ids = USER_EMBEDDINGS.read(run, columns=["user_id"]).column("user_id")
+    shards = plan_shards(user_ids, resources.shard_users)
+    folder = run.staged(EVIDENCE)
+    tables = _UserTables(run)
+    if len(shards) > 1:
+        tables.spill(shards, folder.parent / "_spill")
+    if not shards:
+        EVIDENCE.write(folder, EVIDENCE.empty())
+    told, rows, dropped = 0, 0, Counter[str]()
+    for shard in shards:
+        assembled = assemble(tables.read(shard, vocabulary), vocabulary, population, config)
+        EVIDENCE.write(folder, assembled.evidence, shard.part)
+        told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
+        dropped.update(assembled.dropped)
+        run.progress(shard.index + 1, len(shards), "shards")
+    return Counts(
+        rows_in=len(user_ids),
+        rows_out=told,
+        dropped={"no_evidence": len(user_ids) - told},
+        written={EVIDENCE.name: rows},
+        metrics={name: float(count) for name, count in dropped.items()},
+    ).assert_balanced()
+
+
+def load_vocabulary(run: Run) -> TagVocabulary:
+    """Tags of TAG_EMBEDDINGS, in file order."""
+    table = TAG_EMBEDDINGS.read(run)
+    facets, tags = (tuple(table.column(name).to_pylist()) for name in ("facet", "tag"))
+    return TagVocabulary(facets, tags, vectors(table.column("embedding")))
+
+
+def vectors(column: pa.ChunkedArray) -> Floats:
+    """A fixed-size list column as float32 [N, D].
+
+    Raises:
+        ContractError: A vector is null.
+    """
+    if column.null_count:
+        raise ContractError(f"{column.null_count} vectors are null; filter them out first")
+    flat = column.combine_chunks()
+    values = pc.list_flatten(flat).to_numpy(zero_copy_only=False)
+    return np.asarray(values, np.float32).reshape(len(column), flat.type.list_size)
+
+
+def _clip_batches(run: Run) -> Iterator[Floats]:
+    scan = USER_EMBEDDINGS.dataset(run)
+    for batch in scan.to_batches(columns=["clip_embedding"], batch_size=_BATCH_USERS):
+        yield vectors(pa.chunked_array([batch.column("clip_embedding")]))
+
+
+class _UserTables:
+    """The step's inputs, by shard."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._by_user = {
+            "users": UserTable(USER_EMBEDDINGS, run, ["user_id", "clip_embedding", "has_images"]),
+            "salient": UserTable(
+                SALIENT_SUBREDDITS, run, ["user_id", "subreddit", "rank", "attention"]
+            ),
+            "snippets": UserTable(SNIPPETS, run, SNIPPETS.schema.names),
+            "images": UserTable(
+                USER_IMAGES,
+                run,
+                ["user_id", "image_id", "subreddit"],
+                keep=~ds.field("heldout"),
+            ),
+        }
+
+    def spill(self, shards: list[Shard], folder: Path) -> None:
+        """Sort every table into shards, once."""
+        for name, table in self._by_user.items():
+            table.spill(shards, folder / name)
+
+    def read(self, shard: Shard, vocabulary: TagVocabulary) -> ShardInputs:
+        """The inputs of one shard."""
+        users = self._by_user["users"].read(shard).sort_by("user_id")
+        images, image_ID = self._images(self._by_user["images"].read(shard), vocabulary)
+        return ShardInputs(
+            user_ids=users.column("user_id").to_pylist(),
+            clip=vectors(users.column("clip_embedding")),
+            has_images=users.column("has_images").to_numpy(),
+            salient=_frame(self._by_user["salient"].read(shard)),
+            snippets=_frame(self._by_user["snippets"].read(shard)),
+            images=images,
+            image_vectors=image_ID,
+        )
+
+    def _images(
+        self, user_images: pa.Table, vocabulary: TagVocabulary
+    ) -> tuple[pl.DataFrame, Floats]:
+        """A shard's embedded images with their urls; one join each, in memory."""
+        wanted = pc.unique(user_images.column("image_id"))
+        is_wanted = pc.is_in(pc.field("image_id"), value_set=wanted)
+        embedded = IMAGE_EMBEDDINGS.dataset(self._run).to_table(
+            columns=["image_id", "phash", "embedding"],
+            filter=is_wanted & (ds.field("status") == "ok"),
+        )
+        media = MEDIA.dataset(self._run).to_table(columns=["image_id", "url"], filter=is_wanted)
+        urls = _frame(media).group_by("image_id").agg(pl.col("url").min())
+        rows = _frame(embedded.select(["image_id", "phash"])).with_row_index("vector")
+        images = (
+            _frame(user_images)
+            .join(rows, on="image_id")
+            .join(urls, on="image_id")
+            .sort("user_id", "image_id", "subreddit")
+            .unique(["user_id", "image_id"], keep="first", maintain_order=True)
+        )
+        if not len(images):
+            return images.drop("vector"), np.zeros((0, vocabulary.embeddings.shape[1]), np.float32)
+        image_ID = vectors(embedded.column("embedding"))[images["vector"].to_numpy()]
+        return images.drop("vector"), image_ID
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -1,0 +1,126 @@
+"""What a persona may never say: sensitive categories, quotes of users, traces of contact.
+
+Checked on what goes in (subreddit names, snippets) and on what comes out (every text of a persona).
+The terms are in `sensitive.json`, by category: whole words, stems (beginnings of words; anywhere in
+a subreddit name), phrases, and names of subreddits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from importlib.resources import files
+
+import polars as pl
+
+_INSIDE_CHARS = 5  # shorter terms lie by chance inside other words: "arab" in "carabiner"
+QUOTE_WORDS = 6  # as many words in a row, the same as a user's, are a quote
+
+_WORD = re.compile(r"[^\W_]+")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,49}")
+_CONTACT = re.compile(
+    r"https?://|www\.|\bu/[a-z0-9_-]+|\buser/[a-z0-9_-]+|[\w.+-]+@[\w-]+\.\w+|\+?\d[\d\s().-]{7,}\d",
+    re.IGNORECASE,
+)
+
+
+def _load() -> dict[str, dict[str, list[str]]]:
+    loaded = json.loads(files("persona").joinpath("sensitive.json").read_text("utf-8"))
+    return dict(loaded)
+
+
+def _by_term(kind: str) -> dict[str, str]:
+    return {term: category for category, kinds in _TERMS.items() for term in kinds[kind]}
+
+
+_TERMS = _load()
+_WORDS = _by_term("words")
+_STEMS = _by_term("stems")
+_PHRASES = _by_term("phrases")
+_SUBREDDITS = _by_term("subreddits")
+_STEM_LENGTHS = sorted({len(stem) for stem in _STEMS})
+_PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_PHRASES, key=len, reverse=True)) + r")\b")
+
+CATEGORIES = tuple(_TERMS)
+
+
+@lru_cache(maxsize=1 << 16)
+def _word_category(word: str) -> str | None:
+    if word in _WORDS:
+        return _WORDS[word]
+    stems = (word[:length] for length in _STEM_LENGTHS)
+    return next((_STEMS[stem] for stem in stems if stem in _STEMS), None)
+
+
+def listed_words() -> frozenset[str]:
+    """All single sensitive words, so that they can be found in names run together."""
+    return frozenset(_WORDS)
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a text in lower case, without punctuation; apostrophes split."""
+    return _WORD.findall(text.lower())
+
+
+def sensitive_category(text: str) -> str | None:
+    """Category of the first sensitive term in a text; None if there is none."""
+    words = words_of(text)
+    found = next((c for c in map(_word_category, words) if c), None)
+    if found:
+        return found
+    phrase = _PHRASE.search(" ".join(words))
+    return _PHRASES[phrase.group()] if phrase else None
+
+
+def sensitive_subreddit(name: str, readable: str) -> str | None:
+    """Category of a subreddit that no persona may rest on; None if it is harmless.
+
+    Args:
+        name: Lower case, no r/.
+        readable: Its name as words (`persona.topics.readable`), where single words can be seen.
+    """
+    if name in _SUBREDDITS:
+        return _SUBREDDITS[name]
+    plain = re.sub(r"[_.\-]", "", name)
+    stem = next((s for s in _STEMS if s in plain), None)
+    if stem:
+        return _STEMS[stem]
+    if readable == name:  # not cut into words: look for long terms anywhere
+        inside = next((w for w in _WORDS if len(w) >= _INSIDE_CHARS and w in plain), None)
+        return _WORDS[inside] if inside else None
+    return sensitive_category(readable)
+
+
+def is_public_subreddit(name: str) -> bool:
+    """Whether this names a community: well-formed, and not the profile page of one user."""
+    return bool(_NAME.fullmatch(name)) and not name.startswith(("u_", "u-"))
+
+
+def mentions_sensitive(text: pl.Expr) -> pl.Expr:
+    """`sensitive_category(text) is not None`, for a whole column.
+
+    Words are lower-cased and put between single spaces first, so that a plain multi-pattern search
+    sees word ends: fast, and the same decision as the single-text form.
+    """
+    spaced = text.str.to_lowercase().str.replace_all(r"[^\p{L}\p{N}]+", " ")
+    padded = pl.concat_str(pl.lit(" "), spaced.str.strip_chars(" "), pl.lit(" "))
+    whole = [f" {term} " for term in (*_WORDS, *_PHRASES)]
+    begins = [f" {stem}" for stem in _STEMS]
+    return padded.str.contains_any(whole + begins)
+
+
+def shows_contact(text: str) -> bool:
+    """Whether a text holds a link, an address, a user's name or a telephone number."""
+    return bool(_CONTACT.search(text))
+
+
+def quotes(text: str, sources: Iterable[str], num_words: int = QUOTE_WORDS) -> bool:
+    """Whether `text` repeats `num_words` words in a row of any of `sources`."""
+    said = _runs(words_of(text), num_words)
+    return bool(said) and any(not said.isdisjoint(_runs(words_of(s), num_words)) for s in sources)
+
+
+def _runs(words: list[str], length: int) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}

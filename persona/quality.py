@@ -1,0 +1,78 @@
+"""How good personas are, by measures that need no judge: grounding, and what taste they state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from persona.items import slug
+from persona.schema import Persona
+
+
+def grounded_claim_share(personas: pa.Table, evidence: pa.Table) -> float:
+    """Share of claims whose every cited id is evidence of the same user.
+
+    Args:
+        personas: Rows of PERSONAS.
+        evidence: Rows of EVIDENCE.
+
+    Returns:
+        In [0, 1]; NaN without claims.
+    """
+    known: dict[str, set[str]] = {}
+    pairs = zip(*(evidence.column(n).to_pylist() for n in ("user_id", "evidence_id")), strict=True)
+    for user_id, evidence_id in pairs:
+        known.setdefault(user_id, set()).add(evidence_id)
+    claims, grounded = 0, 0
+    for user_id, persona in read_personas(personas):
+        ids = known.get(user_id, set())
+        for claim in persona.claims():
+            claims += 1
+            grounded += ids.issuperset(claim.evidence)
+    return grounded / claims if claims else float("nan")
+
+
+def read_personas(personas: pa.Table) -> Iterable[tuple[str, Persona]]:
+    """(user_id, persona) of PERSONAS rows."""
+    rows = zip(*(personas.column(n).to_pylist() for n in ("user_id", "persona")), strict=True)
+    return ((user_id, Persona.model_validate_json(text)) for user_id, text in rows)
+
+
+def stated_tags(persona: Persona) -> list[tuple[str, str]]:
+    """(facet, tag) pairs that the aesthetic claims state in words, the surest claim first.
+
+    A claim states a tag if it cites the tag's evidence (`g:facet:tag`) and says the tag, singular
+    or plural. Tags are slugs: "golden-hour".
+    """
+    ordered = sorted(persona.aesthetic, key=lambda taste: -taste.confidence)
+    return [
+        (facet, tag)
+        for taste in ordered
+        for facet, tag in (_parts(id_) for id_ in taste.evidence if id_.startswith("g:"))
+        if _says(taste.text, tag)
+    ]
+
+
+def clip_text(persona: Persona) -> str:
+    """A persona's visual taste as a caption, short enough for any CLIP; the summary if it has none.
+
+    "neon, cat, watercolor, closeup": the words that make the persona differ from others, without
+    the sentences around them, which would pull all personas to one place of CLIP's space.
+    """
+    tags = [tag.replace("-", " ") for _, tag in stated_tags(persona)]
+    if tags:
+        return ", ".join(dict.fromkeys(tags))
+    return " ".join(taste.text for taste in persona.aesthetic) or persona.summary
+
+
+def _parts(evidence_id: str) -> tuple[str, str]:
+    _, facet, tag = evidence_id.split(":", 2)
+    return facet, tag
+
+
+def _says(text: str, tag: str) -> bool:
+    said = f"-{slug(text)}-"
+    stem = tag.removesuffix("y")
+    forms = (tag, f"{tag}s", f"{tag}es", f"{stem}ies")
+    return any(f"-{form}-" in said for form in forms)

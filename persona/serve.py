@@ -1,0 +1,70 @@
+"""Ray Serve edge: a deployment that owns one verbalizer, and a context that runs it locally.
+
+The deployment only converts: Arrow rows of EVIDENCE in, Arrow rows of PERSONAS and QUARANTINE out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pyarrow as pa
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from persona.config import PersonaResources, VerbalizeConfig
+from persona.endpoint import EndpointVerbalizer
+from persona.grounded import GroundedVerbalizer
+from persona.items import group_users
+from persona.verbalizer import Verbalizer, outcome_tables
+
+APP = "personas"
+_START_TIMEOUT_S = 120
+
+
+class PersonaDeployment:
+    """Loads its verbalizer once, then answers batches of evidence."""
+
+    def __init__(self, load: Callable[[], Verbalizer]) -> None:
+        self._verbalizer = load()
+
+    async def __call__(self, evidence: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """(PERSONAS, QUARANTINE) rows of whole users, in their order."""
+        users = list(group_users(evidence))
+        outcomes = await self._verbalizer.verbalize(users)
+        return outcome_tables(users, outcomes, self._verbalizer.name)
+
+
+def load_verbalizer(config: VerbalizeConfig, max_in_flight: int) -> Verbalizer:
+    """The verbalizer that a configuration names."""
+    if config.verbalizer == "grounded":
+        return GroundedVerbalizer(config.seed)
+    return EndpointVerbalizer.connect(config, max_in_flight)
+
+
+@contextmanager
+def serving(
+    config: VerbalizeConfig, resources: PersonaResources, max_ongoing: int
+) -> Iterator[DeploymentHandle]:
+    """The persona app in the Ray that runs already, by handle only: no port is opened.
+
+    Serve itself is shut down on the way out, unless it was up before.
+    """
+    was_up = bool(serve.status().proxies or serve.status().applications)
+    if not was_up:
+        serve.start(proxy_location="Disabled")
+    load = partial(load_verbalizer, config, max(1, resources.max_in_flight // resources.replicas))
+    deployment = serve.deployment(
+        PersonaDeployment,
+        name=APP,
+        num_replicas=resources.replicas,
+        max_ongoing_requests=max_ongoing,
+        ray_actor_options={"num_cpus": 1 if config.verbalizer == "grounded" else 0.1},
+    )
+    try:
+        yield serve.run(deployment.bind(load), name=APP, route_prefix=None)
+    finally:
+        serve.delete(APP)
+        if not was_up:
+            serve.shutdown()

@@ -1,0 +1,158 @@
+"""Step verbalize: EVIDENCE -> PERSONAS and QUARANTINE, through Ray Serve.
+
+The driver streams batches of users through the deployment's handle, a bounded number at once, and
+keeps every batch that comes back. A part of EVIDENCE is a shard: when its last batch is in, its
+batches become one part of PERSONAS and one of QUARANTINE. So a killed step, or one whose endpoint
+died, goes on at the first batch that is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from ray.exceptions import RayTaskError
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+
+from persona.config import PersonaResources, VerbalizeConfig
+from persona.endpoint import EndpointError
+from persona.serve import serving
+from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
+from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
+
+_OUTPUTS = (PERSONAS, QUARANTINE)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Whole users of one evidence part; `index` counts within the part."""
+
+    part: str
+    index: int
+    evidence: pa.Table
+
+
+def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) -> Counts:
+    """Step: EVIDENCE -> PERSONAS, QUARANTINE.
+
+    Raises:
+        EndpointError: The endpoint does not serve; what was finished is kept for the next run.
+    """
+    files = EVIDENCE.files(run)
+    if not files:
+        raise MissingInputError(f"no evidence at {EVIDENCE.path(run)}; run build_evidence first")
+    work = _Work(run)
+    per_call = resources.batch_users if config.verbalizer == "grounded" else 1
+    calls = max(2 * resources.replicas, resources.max_in_flight // per_call)
+    with serving(config, resources, max_ongoing=calls) as handle:
+        for done, path in enumerate(files, start=1):
+            if not work.finished(path.stem):
+                batches = user_batches(pq.read_table(path), per_call)
+                pending = (
+                    _Batch(path.stem, index, batch)
+                    for index, batch in enumerate(batches)
+                    if not work.kept(path.stem, index)
+                )
+                _stream(handle, pending, calls, work)
+                work.finish(path.stem)
+            run.progress(done, len(files), "shards")
+    work.remove()
+    return _counts(run)
+
+
+def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:
+    """Slices of whole users, `batch_users` each; rows of a user must be together."""
+    if evidence.num_rows == 0:
+        return
+    ids = evidence.column("user_id").combine_chunks()
+    is_new = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    starts = [0, *((is_new.nonzero()[0] + 1).tolist()), len(ids)]
+    edges = [*starts[:-1:batch_users], starts[-1]]
+    for start, stop in pairwise(edges):
+        yield evidence.slice(start, stop - start).combine_chunks()
+
+
+class _Work:
+    """Batches that came back, until their part is whole; survives a kill in the staging folder."""
+
+    def __init__(self, run: Run) -> None:
+        self._outputs = {table.name: run.staged(table) for table in _OUTPUTS}
+        self._folder = run.staged(PERSONAS).parent / "_batches"
+
+    def finished(self, part: str) -> bool:
+        """Whether all outputs of a part are staged."""
+        return all((folder / f"{part}.parquet").exists() for folder in self._outputs.values())
+
+    def kept(self, part: str, index: int) -> bool:
+        """Whether a batch came back before; its last file is written last."""
+        return self._path(part, QUARANTINE, index).exists()
+
+    def keep(self, batch: _Batch, personas: pa.Table, quarantine: pa.Table) -> None:
+        """Write what came back for a batch."""
+        for table, rows in ((PERSONAS, personas), (QUARANTINE, quarantine)):
+            path = self._path(batch.part, table, batch.index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.write(path.parent, rows, path.stem)
+
+    def finish(self, part: str) -> None:
+        """Join the batches of a part, in order."""
+        for table in _OUTPUTS:
+            paths = sorted((self._folder / part / table.name).glob("*.parquet"))
+            rows = [table.check(pq.read_table(path)) for path in paths]
+            table.write(
+                self._outputs[table.name], pa.concat_tables(rows) if rows else table.empty(), part
+            )
+        shutil.rmtree(self._folder / part, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove the working folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _path(self, part: str, table: Table, index: int) -> Path:
+        return self._folder / part / table.name / f"batch-{index:06d}.parquet"
+
+
+def _stream(handle: DeploymentHandle, batches: Iterator[_Batch], calls: int, work: _Work) -> None:
+    """Send batches, at most `calls` at once, and keep each as it comes back, oldest first."""
+    under_way: deque[tuple[_Batch, DeploymentResponse]] = deque()
+    for batch in batches:
+        if len(under_way) >= calls:
+            _collect(*under_way.popleft(), work)
+        under_way.append((batch, handle.remote(batch.evidence)))
+    while under_way:
+        _collect(*under_way.popleft(), work)
+
+
+def _collect(batch: _Batch, response: DeploymentResponse, work: _Work) -> None:
+    try:
+        personas, quarantine = response.result()
+    except RayTaskError as error:
+        if isinstance(error.cause, EndpointError):
+            raise error.cause from error
+        raise
+    num_users = len(pc.unique(batch.evidence.column("user_id")))
+    if personas.num_rows + quarantine.num_rows != num_users:
+        raise ContractError(
+            f"{batch.part}, batch {batch.index}: {num_users} users sent, {personas.num_rows} "
+            f"personas and {quarantine.num_rows} quarantined came back"
+        )
+    work.keep(batch, personas, quarantine)
+
+
+def _counts(run: Run) -> Counts:
+    personas = sum(pq.read_metadata(f).num_rows for f in run.staged(PERSONAS).glob("*.parquet"))
+    reasons: Counter[str] = Counter()
+    for path in sorted(run.staged(QUARANTINE).glob("*.parquet")):
+        reasons.update(pq.read_table(path, columns=["reason"]).column("reason").to_pylist())
+    return Counts(
+        rows_in=personas + sum(reasons.values()),
+        rows_out=personas,
+        rejected=dict(sorted(reasons.items())),
+    )

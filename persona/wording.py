@@ -1,0 +1,174 @@
+"""Phrases of the grounded verbalizer: templates, their choice, and small English grammar. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+INTEREST_STRONG = (
+    "Keeps coming back to {topic}",
+    "Puts {topic} before most other things",
+    "Gives a large part of their attention to {topic}",
+    "Is most at home with {topic}",
+)
+INTEREST_STEADY = (
+    "Takes a steady interest in {topic}",
+    "Returns regularly to {topic}",
+    "Makes room for {topic}",
+    "Is often to be found around {topic}",
+)
+INTEREST_LIGHT = (
+    "Looks in on {topic} now and then",
+    "Has a lighter interest in {topic}",
+    "Shows a passing interest in {topic}",
+    "Drops by for {topic} from time to time",
+)
+THEME_SUFFIX = (
+    ", where the talk turns to {themes}",
+    ", writing mostly about {themes}",
+    ", with {themes} as the usual subject",
+)
+THEME_ACROSS = (
+    "Brings up {theme} in more than one place",
+    "Talks about {theme} across several communities",
+    "Carries an interest in {theme} from one community to another",
+)
+
+TASTE_GRADES = (  # z-score from which a grade holds, its wordings
+    (2.0, ("Strongly drawn to {things}", "Clearly fond of {things}", "Seeks out {things}")),
+    (1.25, ("Drawn to {things}", "Likes {things}", "Has a taste for {things}")),
+    (0.8, ("Leans toward {things}", "Tends to favor {things}")),
+    (0.0, ("A slight leaning to {things}", "A faint preference for {things}")),
+)
+DRAWN_FROM_Z = 1.25
+
+FACET_PHRASES: dict[str, tuple[str, ...]] = {
+    "palette": ("{tag} colors", "{a_tag} palette", "{tag} tones"),
+    "subject": ("pictures of {tags}", "{tags} as a subject"),
+    "treatment": ("{a_tag} treatment", "{tag} treatments", "{a_tag} look"),
+    "medium": ("{tag} as a medium", "work in {tag}"),
+    "composition": ("{tag} compositions", "{a_tag} composition", "{tag} framing"),
+    "mood": ("{a_tag} mood", "{a_tag} atmosphere"),
+    "era": ("the {tag} look", "{tag} style"),
+}
+OTHER_FACET = ("{tag} as the {facet}",)
+
+TRAIT_ADJECTIVES = {
+    "warmth": ("warm", "friendly"),
+    "enthusiasm": ("enthusiastic", "easily thrilled"),
+    "curiosity": ("curious", "inquisitive"),
+    "humour": ("playful", "quick to joke"),
+    "thoughtfulness": ("thoughtful", "given to weighing reasons"),
+    "bluntness": ("blunt", "outspoken"),
+    "nostalgia": ("nostalgic", "fond of looking back"),
+    "helpfulness": ("helpful", "ready with advice"),
+}
+TRAIT_CLAIMS = (
+    "Comes across as {trait}, in {hits} of {total} remarks",
+    "Sounds {trait} in {hits} of {total} remarks",
+    "Tends to be {trait}: {hits} of {total} remarks show it",
+)
+BROAD = (
+    "Spreads attention over many different subjects",
+    "Divides attention widely instead of settling on one thing",
+)
+FOCUSED = (
+    "Gathers attention on very few subjects",
+    "Stays with a narrow set of subjects",
+)
+
+SUMMARY_MANY = (
+    "Attention here goes first to {first}, then to {rest}.",
+    "This is someone who keeps returning to {first} and also follows {rest}.",
+    "Much of what they do revolves around {first}, with {rest} beside it.",
+    "The first thing to know is an interest in {first}; next come {rest}.",
+)
+SUMMARY_ONE = (
+    "What shows of this person centers on {first}.",
+    "Their activity gathers around {first}.",
+    "The one interest that stands out is {first}.",
+)
+SUMMARY_NO_INTEREST = ("No single interest stands out in what this person does.",)
+SUMMARY_TASTE = (
+    "In pictures, they are drawn to {strong}",
+    "Visually, they favor {strong}",
+    "Their eye goes to {strong}",
+)
+SUMMARY_TASTE_INFERRED = (
+    "In pictures, they would seem drawn to {strong}",
+    "Judging by the company they keep, their eye goes to {strong}",
+    "Their visual taste appears to favor {strong}",
+)
+SUMMARY_TASTE_WEAK = (
+    "In pictures, only a slight leaning shows, to {weak}.",
+    "Their visual taste is not marked; there is a faint preference for {weak}.",
+)
+SUMMARY_WEAK_SUFFIX = (", with a slight leaning to {weak}.", ", and a little to {weak}.")
+SUMMARY_TRAITS = (
+    "They come across as {traits}.",
+    "In tone they are {traits}.",
+    "The way they write is {traits}.",
+)
+CAVEAT_INFERRED = (
+    "The visual part is inferred from the communities they take part in, not from own pictures.",
+    "As they have no pictures of their own to go by, the visual part rests on their communities.",
+)
+CAVEAT_THIN = (
+    "There is too little evidence to say more.",
+    "More than this the evidence does not support.",
+)
+
+_UNCOUNTED = frozenset(
+    (
+        *(
+            "anime",
+            "architecture",
+            "art",
+            "fashion",
+            "fish",
+            "fog",
+            "food",
+            "furniture",
+            "graffiti",
+        ),
+        *("jewelry", "landscape", "nature", "people", "sheep", "sky", "snow", "space", "street"),
+        *("text", "typography", "water", "weather", "wildlife"),
+    )
+)
+
+
+class Wording:
+    """Chooses among wordings by a hash of seed, user and place: varied, and always the same."""
+
+    def __init__(self, user_id: str, seed: int) -> None:
+        self._key = f"{seed}:{user_id}:"
+
+    def pick(self, place: str, options: Sequence[str]) -> str:
+        """One of `options`; `place` names the gap in the text, so that gaps vary independently."""
+        digest = blake2b((self._key + place).encode(), digest_size=4).digest()
+        return options[int.from_bytes(digest, "big") % len(options)]
+
+
+def join_words(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def with_article(phrase: str) -> str:
+    """The phrase with a or an, by its first letter."""
+    return f"{'an' if phrase[:1] in 'aeiou' else 'a'} {phrase}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a single countable noun; phrases and uncountable nouns stay as they are."""
+    if " " in noun or noun in _UNCOUNTED or noun.endswith("s"):
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("x", "ch", "sh", "z")) else "s")
+
+
+def facet_phrase(wording: Wording, facet: str, tag: str) -> str:
+    """A noun phrase for one visual tag: "neon colors", "a watercolor look"."""
+    template = wording.pick(f"facet:{facet}", FACET_PHRASES.get(facet, OTHER_FACET))
+    return template.format(tag=tag, tags=plural(tag), a_tag=with_article(tag), facet=facet)
