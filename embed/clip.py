@@ -59,15 +59,15 @@ class Clip:
     def __init__(
         self,
         *,
-        model: torch.nn.Module,
+        model: Any,
         preprocess: Preprocess,
         tokenize: Callable[[list[str]], Tensor],
         identity: ClipIdentity,
         device: torch.device,
         precision: str,
     ) -> None:
-        model.eval()
         self._model: Any = model
+        self._model.eval()
         self._tokenize = tokenize
         self._device = device
         self._dtype = get_input_dtype(precision) or torch.float32

@@ -80,7 +80,7 @@ class EmbedResources:
         actors: Ray actors that encode; each loads the model once.
         gpus_per_actor: 0 encodes on the CPU.
         batch_images: Images encoded at once.
-        threads_per_actor: Torch threads of an actor on the CPU.
+        threads_per_actor: Pictures decoded at once, and Torch threads on the CPU, of an actor.
         precision: fp32, bf16 or fp16.
         per_host: Requests under way to one host at once.
         allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.

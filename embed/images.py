@@ -1,0 +1,199 @@
+"""Step: MEDIA -> IMAGE_EMBEDDINGS, on Ray Data; a shard is the unit of work and of resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+
+from embed.archive import PLACE_SCHEMA, archive_files, locate
+from embed.clip import Clip, clip_identity, load_clip
+from embed.config import EmbedConfig, EmbedResources
+from embed.fetch import FetchLimits
+from embed.outcomes import Outcome
+from embed.shards import (
+    Plan,
+    clear_unfinished,
+    distinct_images,
+    finished_shards,
+    plan_shards,
+    settled,
+    total_by_status,
+)
+from embed.tables import IMAGE_EMBEDDINGS
+from embed.worker import EmbedShards, WorkerSettings
+from pipelines.contract import Counts, Run
+from pipelines.tables import MEDIA
+
+KEPT_SCHEMA = pl.Schema({"image_id": pl.String(), "kept_file": pl.String(), "kept_row": pl.Int64()})
+# A table made under other limits keeps its embeddings, but not the statuses that limits decide.
+LIMITS = ("max_pixels", "max_bytes")
+
+
+def embed_images(
+    config: EmbedConfig,
+    resources: EmbedResources,
+    run: Run,
+    load: Callable[..., Clip] = load_clip,
+) -> Counts:
+    """Step: MEDIA -> IMAGE_EMBEDDINGS, one row a distinct image, had or not.
+
+    Rows of the table published before are kept where the same weights made them and asking again
+    would not change them, so a refresh costs what is new and what failed for the moment.
+
+    Args:
+        config: Model, archive, limits.
+        resources: Actors, threads, precision; more actors give the same table.
+        run: Where.
+        load: Loads the model in each actor; takes the arguments of `load_clip`.
+    """
+    load_here = partial(
+        load,
+        model=config.clip.model,
+        pretrained=config.clip.pretrained,
+        device="cuda" if resources.gpus_per_actor > 0 else "cpu",
+        precision=resources.precision,
+    )
+    metadata = file_metadata(config, resources)
+    media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
+    images = distinct_images(media.select("image_id", "url"))
+    archived = archive_files(Path(config.archive)) if config.archive else []
+    rows = place_rows(images, archived, published_rows(run, metadata))
+    plans = plan_shards(rows, config.shard_images, made_with(config, archived, metadata))
+
+    folder = run.staged(IMAGE_EMBEDDINGS)
+    clear_unfinished(folder, plans)
+    done = sum(manifest.num_images for manifest in finished_shards(folder, plans))
+    run.progress(done, images.height, "images")
+    worker = {
+        "load": load_here,
+        "settings": worker_settings(config, resources),
+        "metadata": metadata,
+    }
+    for num_images in embed_shards(plans, folder, resources, worker):
+        done += num_images
+        run.progress(done, images.height, "images")
+    if not plans:
+        IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
+    return count(folder, plans, num_media=media.select(pl.len()).collect().item())
+
+
+def worker_settings(config: EmbedConfig, resources: EmbedResources) -> WorkerSettings:
+    """What each worker is told; the bound on requests to a host is divided over the actors."""
+    return WorkerSettings(
+        fetch=config.fetch or not config.archive,
+        limits=FetchLimits(
+            max_bytes=config.max_bytes,
+            timeout_s=config.timeout_s,
+            per_host=max(1, resources.per_host // resources.actors),
+            allowed_private=frozenset(resources.allow_private_hosts),
+        ),
+        max_pixels=config.max_pixels,
+        batch_images=resources.batch_images,
+        threads=resources.threads_per_actor,
+    )
+
+
+def file_metadata(config: EmbedConfig, resources: EmbedResources) -> dict[str, str]:
+    """What the files say they were made by: model, weights, precision, limits."""
+    identity = clip_identity(config.clip.model, config.clip.pretrained)
+    limits = {name: str(getattr(config, name)) for name in LIMITS}
+    return {**identity.metadata(), "clip_precision": resources.precision, **limits}
+
+
+def published_rows(run: Run, metadata: Mapping[str, str]) -> pl.DataFrame:
+    """Where rows that can be kept lie in the table published before: `KEPT_SCHEMA`."""
+    found = [pl.DataFrame(schema=KEPT_SCHEMA)]
+    for file in IMAGE_EMBEDDINGS.files(run):
+        written = pq.read_schema(file).metadata or {}
+        differing = {k for k, v in metadata.items() if written.get(k.encode()) != v.encode()}
+        # The name is how the weights were asked for; the weights themselves are hashed.
+        if differing - {"clip_model", "clip_pretrained", *LIMITS}:
+            continue
+        frame = pl.read_parquet(file, columns=["image_id", "status"]).with_row_index("kept_row")
+        kept = settled(frame, same_limits=not differing & set(LIMITS))
+        columns = pl.col("image_id"), pl.lit(str(file)).alias("kept_file"), pl.col("kept_row")
+        found.append(kept.select(*columns).cast(KEPT_SCHEMA))
+    return pl.concat(found)
+
+
+def place_rows(images: pl.DataFrame, archived: list[Path], kept: pl.DataFrame) -> pl.DataFrame:
+    """Each image with where its bytes lie in the archive, and where its row lay before."""
+    places = locate(archived, images["url"]) if archived else pl.DataFrame(schema=PLACE_SCHEMA)
+    return images.join(places, on="url", how="left").join(kept, on="image_id", how="left")
+
+
+def made_with(
+    config: EmbedConfig, archived: list[Path], metadata: Mapping[str, str]
+) -> dict[str, str]:
+    """All that decides what a shard holds beside its rows."""
+    sizes = [(str(file), file.stat().st_size) for file in archived]
+    digest = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()
+    return {**metadata, "fetch": str(config.fetch), "archive": digest}
+
+
+def embed_shards(
+    plans: Mapping[str, Plan],
+    folder: Path,
+    resources: EmbedResources,
+    worker: Mapping[str, Any],
+) -> Iterator[int]:
+    """Make the planned shards that `folder` lacks; yield the number of images as each is done.
+
+    Args:
+        plans: By part name.
+        folder: Where finished shards lie and go; plans are handed over in a folder beside it.
+        resources: Actors, their processors and GPUs.
+        worker: Arguments of `EmbedShards`.
+    """
+    finished = {manifest.part for manifest in finished_shards(folder, plans)}
+    missing = {part: plan for part, plan in plans.items() if part not in finished}
+    if not missing:
+        return
+    planned = folder.parent / "plans"
+    planned.mkdir(exist_ok=True)
+    jobs = []
+    for part, plan in missing.items():
+        path = planned / f"{part}.parquet"
+        plan.rows.write_parquet(path)
+        job = {"part": part, "plan": str(path), "folder": str(folder), "made_from": plan.made_from}
+        jobs.append(pa.Table.from_pylist([job]))
+    # The step reports progress itself.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    done = ray.data.from_arrow(jobs).map_batches(
+        EmbedShards,
+        fn_constructor_kwargs=dict(worker),
+        batch_format="pyarrow",
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(
+            size=min(resources.actors, len(jobs)), max_tasks_in_flight_per_actor=2
+        ),
+        num_cpus=resources.threads_per_actor,
+        num_gpus=resources.gpus_per_actor or None,
+    )
+    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield sum(batch["num_images"].to_pylist())
+
+
+def count(folder: Path, plans: Mapping[str, Plan], num_media: int) -> Counts:
+    """Rows of MEDIA in, distinct images out; images by status, and how many were kept."""
+    manifests = finished_shards(folder, plans)
+    num_images = sum(manifest.num_images for manifest in manifests)
+    by_status = total_by_status(manifests)
+    metrics = {f"num_{status}": float(number) for status, number in by_status.items()}
+    metrics["num_kept"] = float(sum(manifest.num_kept for manifest in manifests))
+    metrics["share_ok"] = by_status.get(str(Outcome.OK), 0) / max(1, num_images)
+    return Counts(
+        rows_in=num_media,
+        rows_out=num_images,
+        dropped={"same_image": num_media - sum(plan.rows.height for plan in plans.values())},
+        metrics=metrics,
+    ).assert_balanced()
