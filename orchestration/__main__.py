@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from rich.console import Console
 from orchestration import profiles
 from orchestration.commands import persona as persona_commands
 from orchestration.commands import show_plan, show_status
-from orchestration.flow import FLOW, step_named
+from orchestration.flow import FLOW
 from orchestration.progress import Reporter
 from pipelines.contract import ConfigError, ContractError, MissingInputError
 
@@ -60,12 +61,13 @@ def sample(
 
     reporter = Reporter(Console())
     world = root.with_name(root.name + "_world")
+    profile = profiles.override(profiles.local_sample(root, world, seed), settings or ())
+    steps = _steps(only)
     config = profiles.sample_world(users, seed)
     with reporter.step("sample_world") as on_progress:
         made = ensure_world(config, world, on_progress)
     reporter.note("sample_world", f"{'made' if made else 'kept'}: {world}")
-    profile = profiles.local_sample(root, world, seed)
-    _run(profiles.override(profile, settings or ()), reporter, only, force)
+    _run(profile, reporter, steps, force)
 
 
 @app.command()
@@ -109,7 +111,8 @@ def run(
     profile = profiles.dumps(root, tuple(inputs), _key(key_file))
     profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
     profile = profiles.with_clip(profile, clip_model, clip_pretrained)
-    _run(profiles.override(profile, settings or ()), Reporter(Console()), only, force)
+    profile = profiles.override(profile, settings or ())
+    _run(profile, Reporter(Console()), _steps(only), force)
 
 
 @app.command()
@@ -137,19 +140,20 @@ def plan(
 
 
 def _run(
-    profile: profiles.Profile, reporter: Reporter, only: list[str] | None, force: bool
+    profile: profiles.Profile, reporter: Reporter, steps: tuple[str, ...], force: bool
 ) -> None:
     from orchestration.report import write_report
     from orchestration.runner import run_profile
 
+    run_profile(profile, reporter, only=steps, force=force)
+    reporter.note("report", str(write_report(profile)))
+
+
+def _steps(only: list[str] | None) -> tuple[str, ...]:
     for name in only or ():
-        try:
-            step_named(name)
-        except KeyError as error:
-            raise ConfigError(f"--only {name!r}: expected one of {STEPS}") from error
-    run_profile(profile, reporter, only=tuple(only or ()), force=force)
-    report = write_report(profile)
-    reporter.note("report", str(report))
+        if name not in {step.name for step in FLOW}:
+            raise ConfigError(f"--only {name!r}: expected one of {STEPS}")
+    return tuple(only or ())
 
 
 def _key(path: Path) -> Path:
@@ -167,11 +171,13 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.runner import DiskFullError, RunLockedError
 
+    # Libraries warn of optional parts that are not installed; what matters here is raised.
+    logging.basicConfig(level=logging.ERROR)
     mendable = (ConfigError, ContractError, MissingInputError, DiskFullError, RunLockedError)
     try:
         app()
     except mendable as error:
-        Console(stderr=True).print(f"[red]error[/] {error}", highlight=False)
+        Console(stderr=True).print(f"[red]error[/] {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

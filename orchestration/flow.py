@@ -164,18 +164,6 @@ FLOW = (
 )
 
 
-def step_named(name: str) -> Step:
-    """The step of that name.
-
-    Raises:
-        KeyError: There is none; the message lists those there are.
-    """
-    for step in FLOW:
-        if step.name == name:
-            return step
-    raise KeyError(f"no step {name!r}; steps are {', '.join(s.name for s in FLOW)}")
-
-
 def producer(output: Table | Artifact) -> Step:
     """The step that writes `output`."""
     return next(step for step in FLOW if output.name in {w.name for w in step.writes})
