@@ -86,12 +86,13 @@ def is_public(address: IpAddress) -> bool:
     return address in _GLOBAL_UNICAST and address.is_global
 
 
-async def resolve(url: str, allowed: Collection[str] = ()) -> Target | Outcome:
+async def resolve(url: str, allowed: Collection[str] = (), turn: int = 0) -> Target | Outcome:
     """The address to fetch `url` from, or `BAD_URL`, `CONNECTION_FAILED`, `REFUSED_ADDRESS`.
 
     Args:
         url: Untrusted.
         allowed: `host:port` pairs that may have private addresses.
+        turn: Number of the attempt; hosts with several addresses are tried at one after another.
     """
     parsed = parse_url(url)
     if parsed is None:
@@ -103,8 +104,12 @@ async def resolve(url: str, allowed: Collection[str] = ()) -> Target | Outcome:
         # UnicodeError: the resolver's own IDNA step refuses empty or over-long labels.
         return Outcome.CONNECTION_FAILED
     addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+    # IPv4 first: crawlers without a route for IPv6 are common, hosts without IPv4 are rare.
+    addresses.sort(key=lambda address: address.version)
     exempt = f"{host}:{port}" in allowed
     # One private address among public ones is how rebinding looks: refuse them all.
     if not addresses or not (exempt or all(is_public(address) for address in addresses)):
         return Outcome.REFUSED_ADDRESS
-    return Target(url=url, scheme=scheme, host=host, port=port, address=addresses[0])
+    return Target(
+        url=url, scheme=scheme, host=host, port=port, address=addresses[turn % len(addresses)]
+    )

@@ -84,11 +84,16 @@ def _failed(outcome: Outcome, retry_after_s: float | None = None) -> _Answer:
 
 
 class Fetcher:
-    """Fetches urls; one connection pool a host, shared by all calls until closed."""
+    """Fetches urls; one connection pool a host, shared by all calls until closed.
 
-    def __init__(self, limits: FetchLimits) -> None:
+    Args:
+        limits: Bounds.
+        tls: Certificates to trust; the machine's if None.
+    """
+
+    def __init__(self, limits: FetchLimits, tls: ssl.SSLContext | None = None) -> None:
         self._limits = limits
-        self._tls = ssl.create_default_context()
+        self._tls = tls or ssl.create_default_context()
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._turns: dict[str, asyncio.Semaphore] = {}
         self._in_flight = asyncio.Semaphore(limits.in_flight)
@@ -115,7 +120,7 @@ class Fetcher:
         """The body behind `url` or the class of what went wrong; retries what may pass."""
         fetched = Fetched(outcome=Outcome.CONNECTION_FAILED)
         for attempt in range(self._limits.attempts):
-            fetched, asked_s = await self._follow(url)
+            fetched, asked_s = await self._follow(url, attempt)
             if fetched.outcome not in _RETRIED or attempt + 1 == self._limits.attempts:
                 break
             pause_s = pause_before(url, attempt, self._limits.backoff_s)
@@ -125,10 +130,10 @@ class Fetcher:
             await asyncio.sleep(pause_s)
         return fetched
 
-    async def _follow(self, url: str) -> tuple[Fetched, float | None]:
+    async def _follow(self, url: str, attempt: int) -> tuple[Fetched, float | None]:
         """One attempt over all its redirects, with the pause that the last host asked for."""
         for _ in range(self._limits.max_redirects + 1):
-            target = await self._resolve(url)
+            target = await self._resolve(url, attempt)
             if isinstance(target, Outcome):
                 return Fetched(outcome=target), None
             per_host = self._limits.per_host
@@ -142,10 +147,10 @@ class Fetcher:
             url = onward
         return Fetched(outcome=Outcome.TOO_MANY_REDIRECTS), None
 
-    async def _resolve(self, url: str) -> Target | Outcome:
+    async def _resolve(self, url: str, attempt: int) -> Target | Outcome:
         try:
             async with asyncio.timeout(self._limits.timeout_s):
-                return await resolve(url, self._limits.allowed_private)
+                return await resolve(url, self._limits.allowed_private, attempt)
         except TimeoutError:
             return Outcome.TIMEOUT
 

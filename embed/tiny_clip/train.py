@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from embed.tiny_clip.bank import Bank, picture_of, training_bank
 from embed.tiny_clip.captions import describe, every_word, mentioned_facets
-from embed.tiny_clip.evaluate import Accuracies, zero_shot
+from embed.tiny_clip.evaluate import Accuracies, zero_shot_accuracy
 from embed.tiny_clip.package import (
     CONTEXT_LENGTH,
     MERGES,
@@ -212,11 +212,11 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
         losses.append(trainer.step(index_B, learning_rate(step, num_steps)))
         if (step + 1) % CURVE_STEPS == 0 or step + 1 == num_steps:
             write_package(out, model, shape)
-            accuracies = zero_shot(out, copies=2, size=64)
+            accuracies = zero_shot_accuracy(out, copies=2, size=64)
             curve.append(_point(step + 1, losses, accuracies, started))
             _say(curve[-1])
             losses = []
-    final = {str(size): zero_shot(out, copies=4, size=size) for size in (64, 160)}
+    final = {str(size): zero_shot_accuracy(out, copies=4, size=size) for size in (64, 160)}
     log = {
         "seed": config.seed,
         "num_steps": num_steps,
