@@ -31,7 +31,8 @@ IMAGE_EMBEDDINGS = Table(
             column("phash", pa.uint64(), "64-bit perceptual hash", nullable=True),
             column("width", pa.int32(), "pixels", nullable=True),
             column("height", pa.int32(), "pixels", nullable=True),
-            column("embedding", vector(pa.float16()), "CLIP, unit L2 norm", nullable=True),
+            # Not null where there is no image: pyarrow 25 cannot read nulls of fixed-size lists.
+            column("embedding", vector(pa.float16()), "CLIP, unit L2 norm; zeros if not ok"),
         ]
     ),
 )

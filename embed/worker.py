@@ -125,7 +125,7 @@ def kept_rows(rows: pl.DataFrame) -> pa.Table:
 
 
 def encode(image_ids: list[str], prepared: list[Prepared], clip: Clip) -> pa.Table:
-    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and nulls."""
+    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and zeros."""
     usable = [item.pixels for item in prepared if item.pixels is not None]
     x_ND: NDArray[np.float16] = np.zeros((len(prepared), clip.dim), dtype=np.float16)
     has_N = np.array([item.pixels is not None for item in prepared], dtype=np.bool_)
@@ -138,9 +138,7 @@ def encode(image_ids: list[str], prepared: list[Prepared], clip: Clip) -> pa.Tab
         "phash": pa.array([d.phash if d else None for d in decoded], pa.uint64()),
         "width": pa.array([d.width if d else None for d in decoded], pa.int32()),
         "height": pa.array([d.height if d else None for d in decoded], pa.int32()),
-        "embedding": pa.FixedSizeListArray.from_arrays(
-            pa.array(x_ND.ravel()), clip.dim, mask=pa.array(~has_N)
-        ),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), clip.dim),
     }
     return pa.table(columns)
 
