@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelines.contract import ConfigError
 
 # 15 tastes need a taste subreddit each; half of all subreddits are taste subreddits.
 MIN_SUBREDDITS = 30
+RULES = 2  # Raise it with every change that changes a byte of a world.
 MIN_IMAGE_SIZE = 32  # embed.tiny_clip.pictures draws nothing smaller.
 _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])")
 
@@ -27,6 +28,8 @@ class WorldConfig:
         poster_share: Share of users who post images.
         new_user_share: Share of users who appear in the last month only.
         shard_images: Rows of one shard of the image archive.
+        rules: Version of the code that makes worlds; not for setting. Worlds that were made by
+            other rules are made again.
     """
 
     users: int = 2000
@@ -38,6 +41,7 @@ class WorldConfig:
     poster_share: float = 0.45
     new_user_share: float = 0.08
     shard_images: int = 512
+    rules: int = field(default=RULES, init=False)
 
     def __post_init__(self) -> None:
         _at_least("users", self.users, 1)

@@ -14,6 +14,7 @@ import numpy as np
 import zstandard
 
 from orchestration.sample.activity import Act, Acts, Post, month_bounds
+from orchestration.sample.defects import with_mess
 from orchestration.sample.lines import (
     CommentLine,
     Fields,
@@ -28,7 +29,6 @@ from orchestration.sample.mess import (
     Around,
     Mess,
     due,
-    with_mess,
 )
 from orchestration.sample.parallel import Mapper
 from orchestration.sample.people import user_name

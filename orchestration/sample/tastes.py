@@ -10,14 +10,8 @@ import numpy as np
 
 from embed.tiny_clip.pictures import FACETS, Picture
 from orchestration.sample.config import WorldConfig
-from orchestration.sample.lexicon import (
-    HUB_TOPICS,
-    SINGLE_SUFFIXES,
-    TOPIC_PREFIXES,
-    TOPICS,
-    VALUES,
-    Topic,
-)
+from orchestration.sample.lexicon import SINGLE_SUFFIXES, VALUES
+from orchestration.sample.topics import HUB_TOPICS, TOPIC_PREFIXES, TOPICS, Topic
 
 NUM_SINGLE, NUM_PAIRS = 5, 10
 NUM_TASTES = NUM_SINGLE + NUM_PAIRS

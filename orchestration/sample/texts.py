@@ -16,7 +16,7 @@ from orchestration.sample.tastes import Subreddit
 _TASTE_TITLES = (
     "{Scene}",
     "{Scene}, {mood}",
-    "{Adjective} {noun} from {when}",
+    "{Adjective} {noun}, taken {when}",
     "Another {adjective} one: {scene}",
     "Still my favourite {adjective} shot",
     "First try at something {adjective}, be kind",
@@ -42,7 +42,7 @@ _TASTE_COMMENTS = (
     "I never get tired of {things}.",
     "You can feel {scene} in this one.",
     "I'd hang this over my desk. So {adjective}.",
-    "Honestly the best {adjective} thing I have seen {when}.",
+    "Honestly the best {adjective} thing I have seen in months.",
     "I like {things}, but this one is special.",
     "How did you get it so {adjective}?",
     "Mine never turn out this {adjective}. What's the trick?",
@@ -108,11 +108,13 @@ _TAILS = (
     " No rush though.",
     " Just my two cents.",
     " Edit: typo.",
-    " Would love an update {when}.",
+    " Would love an update some day.",
     " I showed it to my sister and she agreed.",
     " Mind you, I was half asleep.",
     " Works for me &amp; everyone I know.",
-    " &gt; fair point",
+    " I &lt;3 it.",
+    " \U0001f60d",
+    " \u2764\ufe0f Très beau.",
 )
 _WHEN = (
     "yesterday",
@@ -154,13 +156,16 @@ def selftext(subreddit: Subreddit, rng: random.Random) -> str:
     """The text of a text submission, one to three paragraphs."""
     texts = _TOPIC_TEXTS if subreddit.topic else _TASTE_TEXTS
     chosen = rng.sample(texts, rng.choice((1, 1, 1, 2, 3)))
-    return "\n\n".join(_fill(text, subreddit, rng) for text in chosen)
+    # What the editor of 2019 left between paragraphs.
+    gap = "\n\n&amp;#x200B;\n\n" if rng.random() < 0.3 else "\n\n"
+    return gap.join(_fill(text, subreddit, rng) for text in chosen)
 
 
 def comment(subreddit: Subreddit, rng: random.Random) -> str:
-    """A comment of one or two sentences, sometimes more, escaped as in 2019."""
+    """A comment of one to three sentences, rarely a long one, escaped as in 2019."""
     comments = _TOPIC_COMMENTS if subreddit.topic else _TASTE_COMMENTS
-    chosen = rng.sample(comments, rng.choice((1, 1, 1, 2, 2, 3)))
+    few = rng.random() < 0.98
+    chosen = rng.sample(comments, rng.choice((1, 1, 1, 2, 2, 3)) if few else 9)
     body = " ".join(_fill(text, subreddit, rng) for text in chosen)
     return body + _fill(rng.choice(_TAILS), subreddit, rng)
 
