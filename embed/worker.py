@@ -111,7 +111,7 @@ def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tupl
             tables.append(encode(part["image_id"].to_list(), prepared, clip))
     if not tables:
         return IMAGE_EMBEDDINGS.empty(clip.dim), 0
-    table = pa.concat_tables(tables)
+    table = pa.concat_tables(IMAGE_EMBEDDINGS.check(part) for part in tables)
     position_of = {image_id: i for i, image_id in enumerate(table["image_id"].to_pylist())}
     return table.take([position_of[image_id] for image_id in rows["image_id"]]), kept.height
 

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from orchestration.profiles import Profile
 
+# The runner tells the progress; Ray's own lines would only break it. Nobody's usage is reported.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR"}
+
 
 @contextmanager
 def ray_cluster(profile: Profile) -> Iterator[Callable[[], None]]:
@@ -34,7 +37,8 @@ def ray_cluster(profile: Profile) -> Iterator[Callable[[], None]]:
 
 
 def _init(profile: Profile) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
