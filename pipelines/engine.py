@@ -3,63 +3,77 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
+import re
+import shlex
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
 from pipelines.config import BeamResources
 from pipelines.contract import Run
+from pipelines.quiet_beam import (
+    FnApiRunner,
+    PipelineOptions,
+    SubprocessSDKEnvironment,
+    beam,
+    quiet,
+)
 
 POLL_S = 0.5
 _LOCAL = "DirectRunner"
-# Loggers of Beam that write a line for every worker and bundle, also in its worker processes.
-_NOISY = ("apache_beam", "root")
+_OS_ERROR = re.compile(r"\[Errno (\d+)\]")
 
 
-def is_one_process(resources: BeamResources) -> bool:
-    """Whether all is done in this process, where a shuffle only costs memory."""
-    return resources.runner == _LOCAL and resources.workers == 1
+def worth_spreading(resources: BeamResources, num_files: int) -> bool:
+    """Whether parsing should be moved away from the worker that reads the file.
+
+    On one machine all lines would pass through the driver: that pays only if there are fewer files
+    than workers, and in a single process it costs memory and gains nothing.
+    """
+    return resources.runner != _LOCAL or num_files < resources.workers
 
 
 @contextmanager
-def pipeline(resources: BeamResources) -> Iterator[beam.Pipeline]:
+def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
     """A Beam pipeline that runs when the context closes, and waits until it is done.
 
-    DirectRunner stands for Beam's in-process runner: in Beam 2.77 the class of that name first
-    tries to download another runner, and then falls back to this one.
+    DirectRunner stands for Beam's own runner on this machine: in Beam 2.77 the class of that name
+    first tries to download another one.
+
+    Args:
+        resources: Runner and workers.
+        log: File for what worker processes on this machine print.
+
+    Raises:
+        OSError: What a worker met, with its error number: Beam reports it as text.
     """
-    words = list(resources.options)
     if resources.runner == _LOCAL:
-        if resources.workers > 1:
-            words += ["--direct_running_mode=multi_processing"]
-            words += [f"--direct_num_workers={resources.workers}"]
-        words += ["--default_sdk_harness_log_level=ERROR"]
-        runner: FnApiRunner | str = FnApiRunner()
+        runner = _local_runner(resources, log)
+        words = [*resources.options, f"--direct_num_workers={resources.workers}"]
     else:
-        runner = resources.runner
-    with quiet(), beam.Pipeline(runner=runner, options=PipelineOptions(words)) as opened:
-        yield opened
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Beam's log messages below WARNING are not shown while the context is open."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(max(logger.level, logging.WARNING))
+        runner, words = resources.runner, list(resources.options)
     try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        with quiet(logging.WARNING), beam.Pipeline(runner, PipelineOptions(words)) as opened:
+            yield opened
+    except RuntimeError as error:
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, f"{os.strerror(number)} in a Beam worker: {error}") from error
+
+
+def _local_runner(resources: BeamResources, log: Path) -> FnApiRunner:
+    if resources.workers == 1:
+        return FnApiRunner()
+    python = f"{shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
+    command = f"exec {python} 2>>{shlex.quote(str(log))}"
+    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 
 from pipelines.config import BeamResources, IngestConfig
@@ -19,15 +18,16 @@ from pipelines.containers import CorruptDumpError, read_batches
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.dumps import Dump, Kind, discover
 from pipelines.engine import (
-    is_one_process,
     load_all,
     note,
     pipeline,
     progress_from,
     save_all,
+    worth_spreading,
 )
 from pipelines.frames import from_bytes, to_bytes, to_table
 from pipelines.pseudonym import Pseudonyms
+from pipelines.quiet_beam import beam
 from pipelines.rows import Parsed, Tally, parse_batch, total, winners
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
@@ -221,13 +221,13 @@ def _run_pipeline(
     work: Path,
 ) -> None:
     num_shards = 1 + sum(dump.size_bytes for dump in dumps) // SHARD_BYTES
-    with pipeline(resources) as root:
+    with pipeline(resources, work / "workers.log") as root:
         files = root | "Dumps" >> beam.Create(list(enumerate(dumps)), reshuffle=len(dumps) > 1)
         read = files | "Read" >> beam.ParDo(ReadLines(work / "progress")).with_outputs(
             "corrupt", main="lines"
         )
         lines = read.lines
-        if not is_one_process(resources):
+        if worth_spreading(resources, len(dumps)):
             lines = lines | "Spread" >> beam.Reshuffle()
         parsed = lines | "Parse" >> beam.ParDo(ParseLines(config, num_shards)).with_outputs(
             "tally", main="rows"

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -27,6 +26,7 @@ from pipelines.config import BeamResources, InteractionsConfig
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.engine import load_all, note, pipeline, progress_from, save_all
 from pipelines.frames import from_bytes, to_bytes, to_table
+from pipelines.quiet_beam import beam
 from pipelines.tables import COMMENTS, INTERACTIONS, SNIPPETS, SUBMISSIONS
 
 # A shard is summed and sorted in memory: about 1 GB for this many rows in, most of it snippets.
@@ -126,7 +126,7 @@ def interactions(config: InteractionsConfig, resources: BeamResources, run: Run)
     num_shards = min(_PREFIXES, 1 + num_rows // SHARD_ROWS)
     with (
         progress_from(work / "progress", run, num_rows, "rows"),
-        pipeline(resources) as root,
+        pipeline(resources, work / "workers.log") as root,
     ):
         reduced = (
             root

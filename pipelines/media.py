@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
-from pipelines.urls import NOTHING, is_fading, resolve
+from pipelines.urls import ALBUM, NOTHING, Resolved, resolve
 
 Source = Literal["direct", "gallery", "crosspost", "preview", "inline", "page"]
+Found = Iterable[tuple[str, Source]]
 
 # A gallery holds at most 20 items; a hostile object may claim any number.
 MAX_IMAGES = 100
-# What a submission object must keep for `images_of`.
+# What must be kept of a submission object for `images_of`.
 MEDIA_KEYS = (
     "url",
     "url_overridden_by_dest",
-    "gallery_data",
     "is_gallery",
+    "gallery_data",
     "media_metadata",
     "preview",
     "crosspost_parent_list",
@@ -33,54 +33,63 @@ _INLINE_LINK = re.compile(
 _GONE_AUTHORS = frozenset({"[deleted]", "[removed]"})
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """One image of a submission.
 
     Args:
-        position: Order in the submission, from 0.
         url: Canonical url to fetch.
         source: What named it: `direct`, the url is the image; `page`, the url is a page of an
             image host that shows it; `gallery`; `inline`, in a self post; `crosspost`, the
             submission that this one repeats; `preview`, Reddit's copy of what the url shows.
     """
 
-    position: int
     url: str
     source: Source
 
 
-def images_of(submission: Mapping[str, Any], over_18: bool = False) -> list[Image]:
-    """Images of a submission object of any era; each url once.
+class Shown(NamedTuple):
+    """What a submission shows.
+
+    Args:
+        images: In order, each url once; an image's position is its index.
+        is_lost_album: The url is an album that only its host's API can take apart, and nothing
+            stands for it.
+    """
+
+    images: list[Image]
+    is_lost_album: bool
+
+
+def images_of(submission: Mapping[str, Any], over_18: bool = False) -> Shown:
+    """Images of a submission object of any era.
 
     The first of these that names any: the repeated submission, the gallery, the url, images in
-    the selftext, the preview. Hosts that went dark come after the preview. Albums of imgur name
-    their images only to the API, so their preview stands for them (see `is_unresolved_album`).
-    Wrong types count as absence: a submission without images is still a submission.
+    the selftext, the preview. The preview goes before urls of hosts that went dark. Albums of
+    imgur tell their images only through an API that registers nobody any more: their preview
+    stands for them, as for videos. Wrong types count as absence: without its images, a submission
+    is still one.
 
     Args:
         submission: Fields `MEDIA_KEYS`.
         over_18: Take the images of a repeated submission also if that one is marked over 18.
     """
+    resolved = NOTHING
     parent = _parent(submission)
-    sources: Iterable[tuple[str, Source]]
+    found: Found
     if parent is not None:
-        sources = _sources_of_parent(parent, over_18)
+        found = _repeated(parent, over_18)
     elif _has_gallery(submission):
-        sources = _gallery(submission)
+        found = _gallery(submission)
     else:
-        sources = _own(submission)
+        resolved = _resolved(submission)
+        found = _own(submission, resolved)
     urls: dict[str, Source] = {}
-    for url, source in sources:
+    for url, source in found:
         urls.setdefault(url, source)
         if len(urls) == MAX_IMAGES:
             break
-    return [Image(n, url, source) for n, (url, source) in enumerate(urls.items())]
-
-
-def is_unresolved_album(submission: Mapping[str, Any]) -> bool:
-    """Whether its url is an album that only the host's API can take apart."""
-    return any(resolve(url).how == "album" for url in _urls(submission)[:1])
+    images = [Image(url, source) for url, source in urls.items()]
+    return Shown(images, resolved is ALBUM and not images)
 
 
 def _parent(submission: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -90,12 +99,14 @@ def _parent(submission: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def _sources_of_parent(parent: Mapping[str, Any], over_18: bool) -> Iterator[tuple[str, Source]]:
-    is_gone = parent.get("removed_by_category") or parent.get("author") in _GONE_AUTHORS
-    if is_gone or (parent.get("over_18") is True and not over_18):
-        return
-    images = _gallery(parent) if _has_gallery(parent) else _own(parent)
-    yield from ((url, "crosspost") for url, _ in images)
+def _repeated(parent: Mapping[str, Any], over_18: bool) -> Found:
+    """Images of the repeated submission, unless it is gone: that holds for its repetitions too."""
+    author = parent.get("author")
+    is_gone = isinstance(author, str) and author in _GONE_AUTHORS
+    if is_gone or parent.get("removed_by_category") or (parent.get("over_18") and not over_18):
+        return ()
+    images = _gallery(parent) if _has_gallery(parent) else _own(parent, _resolved(parent))
+    return [(url, "crosspost") for url, _ in images]
 
 
 def _has_gallery(submission: Mapping[str, Any]) -> bool:
@@ -111,56 +122,60 @@ def _gallery(submission: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
         return
     for item in items:
         media_id = item.get("media_id") if isinstance(item, dict) else None
-        if isinstance(media_id, str):
-            yield from ((url, "gallery") for url in _uploaded(media_id, metadata.get(media_id)))
+        url = _uploaded(media_id, metadata) if isinstance(media_id, str) else None
+        if url is not None:
+            yield url, "gallery"
 
 
-def _own(submission: Mapping[str, Any]) -> Iterable[tuple[str, Source]]:
-    urls = _urls(submission)
-    resolved = next((r for r in map(resolve, urls) if r.urls), NOTHING)
+def _resolved(submission: Mapping[str, Any]) -> Resolved:
+    """Where the submission leads: the destination that overrides the permalink, else the url."""
+    first = NOTHING
+    for key in ("url_overridden_by_dest", "url"):
+        url = submission.get(key)
+        found = resolve(url) if isinstance(url, str) else NOTHING
+        if found.urls:
+            return found
+        first = found if first is NOTHING else first
+    return first
+
+
+def _own(submission: Mapping[str, Any], resolved: Resolved) -> Found:
     named: Source = "page" if resolved.how == "page" else "direct"
-    if resolved.urls and not is_fading(urls[0]):
-        return [(url, named) for url in resolved.urls]
-    inline = list(_inline(submission))
-    previews: list[tuple[str, Source]] = [(url, "preview") for url in _preview(submission)]
-    return inline or previews or [(url, named) for url in resolved.urls]
+    own: list[tuple[str, Source]] = [(url, named) for url in resolved.urls]
+    if own and not resolved.is_fading:
+        return own
+    return list(_inline(submission)) or list(_preview(submission)) or own
 
 
-def _urls(submission: Mapping[str, Any]) -> Sequence[str]:
-    """Where the submission leads: the destination that overrides the permalink, then the url."""
-    found = (submission.get(key) for key in ("url_overridden_by_dest", "url"))
-    return [url for url in found if isinstance(url, str) and url]
-
-
-def _preview(submission: Mapping[str, Any]) -> Sequence[str]:
+def _preview(submission: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
     preview = submission.get("preview")
     images = preview.get("images") if isinstance(preview, dict) else None
-    found: list[str] = []
     for image in images[:MAX_IMAGES] if isinstance(images, list) else ():
         source = image.get("source") if isinstance(image, dict) else None
         url = source.get("url") if isinstance(source, dict) else None
         if isinstance(url, str):
-            found.extend(resolve(url).urls)
-    return found
+            yield from ((found, "preview") for found in resolve(url).urls)
 
 
 def _inline(submission: Mapping[str, Any]) -> Iterator[tuple[str, Source]]:
-    """Images uploaded into a selftext, as it shows them; emotes and GIFs of others are none."""
+    """Images uploaded into a selftext, in its order; emotes and other people's GIFs are none."""
     metadata, selftext = submission.get("media_metadata"), submission.get("selftext")
     if not isinstance(metadata, dict) or not metadata:
         return
     shown = _INLINE_LINK.findall(selftext) if isinstance(selftext, str) else []
     for media_id in dict.fromkeys([*shown, *metadata]):
-        yield from ((url, "inline") for url in _uploaded(media_id, metadata.get(media_id)))
+        url = _uploaded(media_id, metadata)
+        if url is not None:
+            yield url, "inline"
 
 
-def _uploaded(media_id: str, item: object) -> Iterable[str]:
-    """The original of one valid item of `media_metadata`."""
+def _uploaded(media_id: str, metadata: Mapping[str, Any]) -> str | None:
+    """Url of the original of a valid item of `media_metadata`."""
+    item = metadata.get(media_id)
     if not isinstance(item, dict) or item.get("status") != "valid":
-        return
+        return None
     if item.get("e") not in ("Image", "AnimatedImage") or not _MEDIA_ID.fullmatch(media_id):
-        return
+        return None
     media_type = item.get("m")
     suffix = _SUFFIX_OF_TYPE.get(media_type) if isinstance(media_type, str) else None
-    if suffix is not None:
-        yield f"https://i.redd.it/{media_id}.{suffix}"
+    return f"https://i.redd.it/{media_id}.{suffix}" if suffix is not None else None

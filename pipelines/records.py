@@ -127,9 +127,11 @@ def parse_comments(data: bytes, first_line: int = 1) -> Records:
 def _parse(
     data: bytes, first_line: int, fields: Sequence[Field], kept_keys: tuple[str, ...]
 ) -> Records:
-    keys = tuple(field.key for field in fields)
-    rows: list[list[Any]] = []
-    places: list[tuple[int, int]] = []
+    keys = (*(field.key for field in fields), "_meta")
+    # One flat list in place of a list a line: the garbage collector would visit each of those.
+    values: list[Any] = []
+    numbers: list[int] = []
+    sizes: list[int] = []
     shown: list[dict[str, Any]] = []
     rejects: list[tuple[int, Reason, int]] = []
     lines = data.split(b"\n")
@@ -146,21 +148,20 @@ def _parse(
                 rejects.append((number, reason, len(line)))
             continue
         get = value.get
-        row = [get(key) for key in keys]
-        row.append(get("_meta") or _NO_META)
-        rows.append(row)
-        places.append((number, len(line)))
+        values += [get(key) for key in keys]
+        numbers.append(number)
+        sizes.append(len(line))
         if kept_keys:
             shown.append({key: value[key] for key in kept_keys if key in value})
-    frame, bad = _typed(rows, fields)
-    frame = frame.with_columns(line_number=pl.Series([n for n, _ in places], dtype=pl.Int64()))
+    frame, bad = _typed([values[i :: len(keys)] for i in range(len(keys))], fields)
+    frame = frame.with_columns(line_number=pl.Series(numbers, dtype=pl.Int64()))
     if bad:
-        rejects += [(places[i][0], reason, places[i][1]) for i, reason in bad.items()]
+        rejects += [(numbers[i], reason, sizes[i]) for i, reason in bad.items()]
         rejects.sort()
-        frame = frame.filter(pl.Series([i not in bad for i in range(len(rows))]))
+        frame = frame.filter(pl.Series([i not in bad for i in range(len(numbers))]))
         shown = [kept for i, kept in enumerate(shown) if i not in bad]
-    num_lines = len(lines) - num_blank
-    return Records(frame, shown, rejects, num_lines, num_blank, data.count(b"\r\n"))
+    num_crlf = data.count(b"\r\n") if b"\r" in data else 0
+    return Records(frame, shown, rejects, len(lines) - num_blank, num_blank, num_crlf)
 
 
 def _loads(line: bytes) -> Any:
@@ -185,21 +186,26 @@ def _loads_slowly(line: bytes) -> Any:
 
 
 def _typed(
-    rows: Sequence[Sequence[Any]], fields: Sequence[Field]
+    columns: Sequence[Sequence[Any]], fields: Sequence[Field]
 ) -> tuple[pl.DataFrame, dict[int, Reason]]:
-    """Columns of the fields, and for each position with unreadable values the first reason."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(fields) + 1)
+    """Columns of the fields, and for each position with unreadable values the first reason.
+
+    Args:
+        columns: Values by field; then those of `_meta`.
+        fields: How to read them.
+    """
     bad: dict[int, Reason] = {}
     series: dict[str, pl.Series] = {}
     for field, values in zip(fields, columns, strict=False):
         series[field.key], wrong = field.read(values)
         for position in wrong:
             bad.setdefault(position, field.reason)
-    metas = columns[-1]
-    deleted = [type(m) is dict and m.get("was_deleted_later") is True for m in metas]
-    again = [m.get("retrieved_2nd_on") if type(m) is dict else None for m in metas]
+    metas = [meta if type(meta) is dict else _NO_META for meta in columns[-1]]
+    deleted = [meta.get("was_deleted_later") is True for meta in metas]
     series["was_deleted_later"] = pl.Series(deleted, dtype=pl.Boolean())
-    series["retrieved_2nd_on"], wrong = read_optional_time(again)
+    series["retrieved_2nd_on"], wrong = read_optional_time(
+        [m.get("retrieved_2nd_on") for m in metas]
+    )
     for position in wrong:
         bad.setdefault(position, Reason.BAD_TIME)
     return pl.DataFrame(series), bad

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from pipelines.config import IngestConfig
 from pipelines.dumps import Kind
-from pipelines.media import images_of, is_unresolved_album
+from pipelines.media import images_of
 from pipelines.pseudonym import Pseudonyms
 from pipelines.records import Records, parse_comments, parse_submissions
 from pipelines.rules import DUPLICATE_ID, first_rule
 from pipelines.text import cleaned, masked
 from pipelines.urls import MAX_URL_CHARS
 
-MEDIA_TYPE = pl.List(pl.Struct({"url": pl.String(), "source": pl.String()}))
 REJECTS_SCHEMA = {
     "dump": pl.String(),
     "line_number": pl.Int64(),
@@ -113,12 +113,11 @@ def parse_batch(
     albums = 0
     if kind == "RS":
         shown = [fields for fields, keep in zip(records.shown, is_kept, strict=True) if keep]
-        media = _media(shown, config.over_18 == "keep")
-        albums = sum(is_unresolved_album(fields) for fields in shown)
+        media, albums = _media(shown, config.over_18 == "keep")
         rows = _submissions(kept, config).with_columns(media)
     else:
         rows = _comments(kept, config)
-    users = pl.Series("user_id", pseudonyms.user_ids(kept["author"]), pl.String())
+    users = pl.Series("user_id", pseudonyms.user_ids(kept["author"].to_list()), pl.String())
     rows = rows.with_columns(users, kept=pl.lit(True))
     rejects = [(dump[1], number, str(reason), size) for number, reason, size in records.rejects]
     return Parsed(
@@ -136,7 +135,7 @@ def _tally(records: Records, rules: pl.Series, albums: int) -> Tally:
         other={
             "blank_lines": records.num_blank,
             "crlf_lines": records.num_crlf,
-            "albums_unresolved": albums,
+            "albums_lost": albums,
         },
     )
 
@@ -172,12 +171,23 @@ def _submissions(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
     )
 
 
-def _media(shown: Sequence[Mapping[str, Any]], over_18: bool) -> pl.Series:
-    images = [
-        [{"url": image.url, "source": image.source} for image in images_of(fields, over_18)]
-        for fields in shown
-    ]
-    return pl.Series("media", images, MEDIA_TYPE)
+def _media(shown: Sequence[Mapping[str, Any]], over_18: bool) -> tuple[pl.Series, int]:
+    """Column `media`, nested, and the number of albums that nothing stands for."""
+    urls: list[str] = []
+    sources: list[str] = []
+    ends = [0]
+    num_lost = 0
+    for fields in shown:
+        images, is_lost_album = images_of(fields, over_18)
+        urls += [image.url for image in images]
+        sources += [image.source for image in images]
+        ends.append(len(urls))
+        num_lost += is_lost_album
+    structs = pa.StructArray.from_arrays(
+        [pa.array(urls, pa.string()), pa.array(sources, pa.string())], names=["url", "source"]
+    )
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), structs)
+    return pl.Series("media", lists), num_lost
 
 
 def winners(versions: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:

@@ -1,4 +1,4 @@
-"""One url as posted -> the url of the image it shows, in the one spelling that stands for it."""
+"""One url as posted -> the urls of the images it shows, each in the one spelling for its image."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qs
 
 # The longest url seen in a dump has 511,885 characters; no server answers one of a tenth of that.
 MAX_URL_CHARS = 4096
@@ -16,22 +16,30 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".j
 # imgur shows a still image of a video under the same id.
 VIDEO_SUFFIXES = (".gifv", ".mp4", ".webm")
 
-# Hosts that went dark, or that answer with a video: a preview is worth more than their own url.
-FADING_HOSTS = ("gfycat.com", "giphy.com", "minus.com", "quickmeme.com", "qkme.me", "tinypic.com")
+# Hosts that went dark or show videos: Reddit's preview is worth more than the url.
+_FADING = frozenset(
+    {"gfycat.com", "giphy.com", "minus.com", "quickmeme.com", "qkme.me", "tinypic.com"}
+)
 
-_REDDIT_HOSTS = ("reddit.com", "redd.it")
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\<>\"^`{|}\u2028\u2029]")
+# No user names or passwords, no IPv6, no characters that urls cannot hold; the fragment is cut.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+)\.?(?P<port>:[0-9]{1,5})?"
+    r"(?P<path>/[^?#\x00-\x20\x7f-\xa0\\<>\"^`{|}\u2028\u2029]*)?"
+    r"(?P<query>\?[^#\x00-\x20\x7f-\xa0\\<>\"^`{|}\u2028\u2029]*)?(?:#.*)?",
+    re.IGNORECASE,
+)
 _IMGUR_ID = r"[A-Za-z0-9]{5,8}"
-_IMGUR_FILE = re.compile(rf"/({_IMGUR_ID})(?:_d)?\.([A-Za-z0-9]+)")
+_IMGUR_FILE = re.compile(rf"/({_IMGUR_ID})(?:_d)?(\.[A-Za-z0-9]+)/?")
 _IMGUR_IDS = re.compile(rf"/(?:r/[^/]+/)?({_IMGUR_ID}(?:,{_IMGUR_ID})*)/?")
+_IMGUR_ALBUM = re.compile(r"/(?:a|gallery|album|t/[^/]+|topic/[^/]+)/.")
 _IMGUR_PAGES = frozenset({"about", "login", "rules", "signin", "search", "upload", "removed"})
 # An id has 5 or 7 characters; one more of these asks for a thumbnail of it.
 _IMGUR_THUMBNAILS = frozenset("sbtmlh")
-# `title-of-the-post-v0-ID.jpeg`: the original is at i.redd.it/ID.jpeg.
-_REDDIT_FILE = re.compile(r"/(?:[^/]*-v\d+-)?([A-Za-z0-9]+)\.([A-Za-z]+)")
-_PLACEHOLDERS = frozenset({"removed.png", "image-removed.png", "no_image.png"})
+# `title-of-the-post-v0-ID.jpeg`: the original is i.redd.it/ID.jpeg.
+_REDDIT_FILE = re.compile(r"/(?:[^/]*-v[0-9]+-)?([A-Za-z0-9]+)(\.[A-Za-z]+)")
+_PLACEHOLDERS = ("/removed.png", "/image-removed.png", "/no_image.png")
 
-Resolution = Literal["direct", "page", "album", "none"]
+How = Literal["direct", "page", "album", "none"]
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,29 @@ class Resolved:
     """What a url leads to.
 
     Args:
-        how: `direct`: an image; `page`: images of a page that shows them; `album`: a page whose
-            images only the host's API can name; `none`: no image that the url tells of.
+        how: `direct`: an image; `page`: a page of an image host, whose images its address tells;
+            `album`: one whose images only the host's API tells; `none`: no image known.
         urls: Canonical urls of the images, in order.
+        is_fading: The url's host went dark or shows videos: a preview is worth more.
     """
 
-    how: Resolution
+    how: How
     urls: tuple[str, ...] = ()
+    is_fading: bool = False
+
+
+class _Parts(NamedTuple):
+    """A url in parts: host in lower case, query with its question mark; parts may be empty."""
+
+    scheme: str
+    host: str
+    port: str
+    path: str
+    query: str
+
+    def text(self, scheme: str) -> str:
+        """The url under a scheme."""
+        return f"{scheme}://{self.host}{self.port}{self.path}{self.query}"
 
 
 NOTHING = Resolved("none")
@@ -60,116 +84,82 @@ def image_id(url: str) -> str:
 def resolve(text: str) -> Resolved:
     """The images behind a url as posted; `&amp;` in it is undone.
 
-    Urls that are no plain http(s) urls, hold characters that urls cannot, or are longer than
-    4,096 characters lead to nothing.
+    Known hosts have one spelling for each image, over https. Of other hosts, a url whose path ends
+    like an image file is one, and stays as posted but for its fragment and the case of its host:
+    its query may be a signature. Urls with a password, with characters that urls cannot hold, or
+    with more than 4,096 characters lead to nothing.
     """
-    parts = split(text)
+    parts = _split(text)
     if parts is None:
         return NOTHING
-    host = _host(parts)
-    for suffix, resolver in _BY_HOST.items():
-        if host == suffix or host.endswith("." + suffix):
-            return resolver(parts)
-    return _resolve_other(parts)
+    domain = ".".join(parts.host.split(".")[-2:])
+    resolver = _BY_DOMAIN.get(domain)
+    if resolver is not None:
+        return resolver(parts)
+    path = parts.path.lower()
+    if not path.endswith(IMAGE_SUFFIXES) or path.endswith(_PLACEHOLDERS) or "/wiki/" in path:
+        return NOTHING
+    return Resolved("direct", (parts.text(parts.scheme),), domain in _FADING)
 
 
-def split(text: str) -> SplitResult | None:
-    """Parts of an http(s) url without fragment, or None if `text` is not one."""
-    text = text.strip().replace("&amp;", "&")
-    if len(text) > MAX_URL_CHARS or _UNSAFE.search(text):
+def _split(text: str) -> _Parts | None:
+    if len(text) > MAX_URL_CHARS:
         return None
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
+    match = _URL.fullmatch(text.strip().replace("&amp;", "&"))
+    if match is None:
         return None
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        return None
-    return parts._replace(scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), fragment="")
-
-
-def is_fading(text: str) -> bool:
-    """Whether the url's host is one of FADING_HOSTS."""
-    parts = split(text)
-    return parts is not None and _is_under(_host(parts), FADING_HOSTS)
-
-
-def has_suffix(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> bool:
-    """Whether a url path ends like a file of one of these kinds."""
-    return path.lower().endswith(suffixes)
-
-
-def _host(parts: SplitResult) -> str:
-    return (parts.hostname or "").rstrip(".")
-
-
-def _is_under(host: str, domains: tuple[str, ...]) -> bool:
-    return any(host == domain or host.endswith("." + domain) for domain in domains)
+    scheme, host, port, path, query = match.groups(default="")
+    return _Parts(scheme.lower(), host.rstrip(".").lower(), port, path, query)
 
 
 def _direct(url: str) -> Resolved:
     return Resolved("direct", (url,))
 
 
-def _resolve_other(parts: SplitResult) -> Resolved:
-    """Any host: a path that ends like an image is one; queries stay, for some are signatures."""
-    path = parts.path
-    if path.rsplit("/", 1)[-1].lower() in _PLACEHOLDERS or "/wiki/" in path:
+def _resolve_redd_it(parts: _Parts) -> Resolved:
+    """Reddit's own images; v.redd.it and the short links redd.it/ID show none."""
+    if parts.host == "external-preview.redd.it":
+        return _direct(parts.text("https")) if len(parts.path) > 1 else NOTHING
+    if parts.host not in ("i.redd.it", "preview.redd.it"):
         return NOTHING
-    return _direct(urlunsplit(parts)) if has_suffix(path) else NOTHING
+    match = _REDDIT_FILE.fullmatch(parts.path)
+    if match is not None and match[2].lower() in IMAGE_SUFFIXES:
+        return _direct(f"https://i.redd.it/{match[1]}{match[2].lower()}")
+    is_image = parts.path.lower().endswith(IMAGE_SUFFIXES)
+    return _direct(parts.text("https")) if is_image else NOTHING
 
 
-def _resolve_redd_it(parts: SplitResult) -> Resolved:
-    host, path = _host(parts), parts.path
-    if host in ("i.redd.it", "preview.redd.it"):
-        match = _REDDIT_FILE.fullmatch(path)
-        if match is not None and has_suffix(path):
-            return _direct(f"https://i.redd.it/{match[1]}.{match[2].lower()}")
-        signed = host == "preview.redd.it" and has_suffix(path)
-        return _direct(_https(parts)) if signed else NOTHING
-    return _direct(_https(parts)) if host == "external-preview.redd.it" else NOTHING
-
-
-def _resolve_reddit_com(parts: SplitResult) -> Resolved:
+def _resolve_reddit_com(parts: _Parts) -> Resolved:
     """reddit.com/media?url=... wraps an image; everything else there is a page."""
-    inner = parse_qs(parts.query).get("url") if parts.path.rstrip("/") == "/media" else None
-    if not inner:
+    if parts.path.rstrip("/") != "/media":
         return NOTHING
-    unwrapped = split(inner[0])
-    if unwrapped is None or _is_under(_host(unwrapped), ("reddit.com",)):
+    inner = parse_qs(parts.query[1:]).get("url", [""])[0]
+    unwrapped = _split(inner)
+    if unwrapped is None or unwrapped.host.endswith("reddit.com"):
         return NOTHING
-    return resolve(inner[0])
+    return resolve(inner)
 
 
-def _resolve_signed(parts: SplitResult) -> Resolved:
-    """Old image hosts of Reddit: no suffix needed, the query is a signature."""
-    return _direct(_https(parts)) if parts.path.strip("/") else NOTHING
+def _resolve_signed(parts: _Parts) -> Resolved:
+    """Reddit's old image hosts: names without suffix, a signature as query."""
+    return _direct(parts.text("https")) if len(parts.path) > 1 else NOTHING
 
 
-def _resolve_imgur(parts: SplitResult) -> Resolved:
-    path = parts.path
-    file = _IMGUR_FILE.fullmatch(path.rstrip("/"))
+def _resolve_imgur(parts: _Parts) -> Resolved:
+    file = _IMGUR_FILE.fullmatch(parts.path)
     if file is not None:
-        return _imgur_file(file[1], "." + file[2].lower())
-    if path.startswith(("/a/", "/gallery/", "/t/", "/topic/", "/album/")):
+        suffix = file[2].lower()
+        suffix = ".jpg" if suffix in VIDEO_SUFFIXES else suffix
+        if suffix not in IMAGE_SUFFIXES or file[1].lower() in _IMGUR_PAGES:
+            return NOTHING
+        return _direct(f"https://i.imgur.com/{_imgur_original(file[1])}{suffix}")
+    if _IMGUR_ALBUM.match(parts.path):
         return ALBUM
-    pages = _IMGUR_IDS.fullmatch(path)
-    if pages is None:
+    page = _IMGUR_IDS.fullmatch(parts.path)
+    if page is None or page[1].lower() in _IMGUR_PAGES:
         return NOTHING
-    ids = pages[1].split(",")
-    if ids[0].lower() in _IMGUR_PAGES:
-        return NOTHING
-    return Resolved("page", tuple(f"https://i.imgur.com/{_imgur_original(i)}.jpg" for i in ids))
-
-
-def _imgur_file(name: str, suffix: str) -> Resolved:
-    if name.lower() in _IMGUR_PAGES:
-        return NOTHING
-    if suffix in VIDEO_SUFFIXES:
-        suffix = ".jpg"
-    if suffix not in IMAGE_SUFFIXES:
-        return NOTHING
-    return _direct(f"https://i.imgur.com/{_imgur_original(name)}{suffix}")
+    names = [_imgur_original(name) for name in page[1].split(",")]
+    return Resolved("page", tuple(f"https://i.imgur.com/{name}.jpg" for name in names))
 
 
 def _imgur_original(name: str) -> str:
@@ -177,22 +167,18 @@ def _imgur_original(name: str) -> str:
     return name[:-1] if is_thumbnail else name
 
 
-def _resolve_twitter(parts: SplitResult) -> Resolved:
+def _resolve_twitter(parts: _Parts) -> Resolved:
     """pbs.twimg.com/media/ID.jpg:large and /media/ID?format=jpg&name=small are one image."""
-    if _host(parts) != "pbs.twimg.com":
+    if parts.host != "pbs.twimg.com":
         return NOTHING
-    path = parts.path.split(":", 1)[0]
-    form = parse_qs(parts.query).get("format", [""])[0].lower()
-    if not has_suffix(path):
-        path = f"{path}.{form}"
-    return _direct(f"https://pbs.twimg.com{path}") if has_suffix(path) else NOTHING
+    path = parts.path.partition(":")[0]
+    if not path.lower().endswith(IMAGE_SUFFIXES):
+        path = f"{path}.{parse_qs(parts.query[1:]).get('format', [''])[0]}"
+    is_image = path.lower().endswith(IMAGE_SUFFIXES)
+    return _direct(f"https://pbs.twimg.com{path}") if is_image else NOTHING
 
 
-def _https(parts: SplitResult) -> str:
-    return urlunsplit(parts._replace(scheme="https"))
-
-
-_BY_HOST: dict[str, Callable[[SplitResult], Resolved]] = {
+_BY_DOMAIN: dict[str, Callable[[_Parts], Resolved]] = {
     "redd.it": _resolve_redd_it,
     "reddit.com": _resolve_reddit_com,
     "redditmedia.com": _resolve_signed,
