@@ -17,7 +17,7 @@ _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", 
 # What Pillow's readers of the formats above are seen to raise on damaged files.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
-    struct.error, zlib.error, MemoryError,
+    RuntimeError, struct.error, zlib.error, MemoryError,
 )  # fmt: skip
 # Longer pictures are cut to their middle: what a model sees of them is a square of that middle, and
 # a strip of 1 x 60,000 px would else be enlarged to gigabytes on its way there.

@@ -9,7 +9,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from embed.tiny_clip.bank import Bank, picture_of, training_bank
+from embed.tiny_clip.bank import MODEL_SIZE, Bank, picture_of, training_bank
 from embed.tiny_clip.captions import describe, every_word, mentioned_facets
 from embed.tiny_clip.evaluate import Accuracies, zero_shot_accuracy
 from embed.tiny_clip.package import (
@@ -189,8 +189,18 @@ class Trainer:
         return float(loss.detach())
 
 
-def train(config: TrainConfig, out: Path) -> dict[str, Any]:
-    """Train, write the package into `out` and return the log that is written beside it."""
+def train(
+    config: TrainConfig,
+    out: Path,
+    evaluate: Callable[[Path, int, int], Accuracies] = zero_shot_accuracy,
+) -> dict[str, Any]:
+    """Train, write the package into `out` and return the log that is written beside it.
+
+    Args:
+        config: What decides the weights.
+        out: Folder of the package.
+        evaluate: Accuracies of a package by (folder, copies, picture size).
+    """
     started = time.process_time()
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -212,11 +222,11 @@ def train(config: TrainConfig, out: Path) -> dict[str, Any]:
         losses.append(trainer.step(index_B, learning_rate(step, num_steps)))
         if (step + 1) % CURVE_STEPS == 0 or step + 1 == num_steps:
             write_package(out, model, shape)
-            accuracies = zero_shot_accuracy(out, copies=2, size=64)
+            accuracies = evaluate(out, 2, MODEL_SIZE)
             curve.append(_point(step + 1, losses, accuracies, started))
             _say(curve[-1])
             losses = []
-    final = {str(size): zero_shot_accuracy(out, copies=4, size=size) for size in (64, 160)}
+    final = {str(size): evaluate(out, 4, size) for size in (MODEL_SIZE, 160)}
     log = {
         "seed": config.seed,
         "num_steps": num_steps,

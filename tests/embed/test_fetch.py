@@ -1,0 +1,387 @@
+import asyncio
+import datetime
+import hashlib
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+import embed.fetch
+from embed.addresses import Target
+from embed.fetch import (
+    Fetched,
+    Fetcher,
+    FetchLimits,
+    address_url,
+    judge_archived,
+    judge_body,
+    opted_out,
+    pause_before,
+    redirected,
+    retry_after_s,
+)
+from embed.outcomes import Outcome
+from tests.embed.loopback import Loopback, in_turn, reply, serve
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+QUICK = FetchLimits(timeout_s=2.0, backoff_s=0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serve() as running:
+        yield running
+
+
+def fetch(
+    server: Loopback,
+    *paths: str,
+    limits: FetchLimits = QUICK,
+    tls: ssl.SSLContext | None = None,
+    scheme: str = "http",
+) -> list[Fetched]:
+    async def run() -> list[Fetched]:
+        allowed = replace(limits, allowed_private=frozenset({server.host}))
+        fetcher = Fetcher(allowed, tls)
+        urls = [p if "://" in p else f"{scheme}://{server.host}{p}" for p in paths]
+        try:
+            return await fetcher.fetch_all(urls, lambda fetched: fetched)
+        finally:
+            await fetcher.close()
+
+    return asyncio.run(run())
+
+
+def outcome(server: Loopback, path: str, limits: FetchLimits = QUICK) -> Outcome:
+    return fetch(server, path, limits=limits)[0].outcome
+
+
+def test_a_body_comes_back_and_the_host_is_asked_by_name_for_an_image(server: Loopback) -> None:
+    server.answers["/a.png?s=1"] = reply(content=PNG)
+    assert fetch(server, "/a.png?s=1#part") == [Fetched(outcome=Outcome.OK, content=PNG)]
+    ((path, headers),) = server.seen
+    assert path == "/a.png?s=1"
+    assert headers["Host"] == server.host
+    assert headers["Accept"].startswith("image/") and "html" not in headers["Accept"]
+    assert headers["User-Agent"] == "tastegraph"
+    assert headers["Accept-Encoding"] == "identity"
+
+
+def test_answers_keep_the_order_of_their_urls(server: Loopback) -> None:
+    for index in range(20):
+        server.answers[f"/{index}"] = reply(content=b"%d" % index)
+    found = fetch(server, *(f"/{index}" for index in range(20)))
+    assert [fetched.content for fetched in found] == [b"%d" % index for index in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (404, Outcome.NOT_FOUND),
+        (410, Outcome.NOT_FOUND),
+        (403, Outcome.FORBIDDEN),
+        (418, Outcome.CLIENT_ERROR),
+        (304, Outcome.CLIENT_ERROR),
+    ],
+)
+def test_a_refusal_is_classed_and_not_repeated(
+    server: Loopback, status: int, expected: Outcome
+) -> None:
+    server.answers["/a"] = reply(status)
+    assert outcome(server, "/a") is expected
+    assert server.count("/a") == 1
+
+
+def test_a_passing_failure_is_tried_again(server: Loopback) -> None:
+    server.answers["/a"] = in_turn(reply(503), reply(429), reply(content=PNG))
+    assert outcome(server, "/a") is Outcome.OK
+    assert server.count("/a") == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(500, Outcome.SERVER_ERROR), (429, Outcome.RATE_LIMITED)]
+)
+def test_a_lasting_failure_is_tried_as_often_as_allowed(
+    server: Loopback, status: int, expected: Outcome
+) -> None:
+    server.answers["/a"] = reply(status)
+    assert outcome(server, "/a", replace(QUICK, attempts=4)) is expected
+    assert server.count("/a") == 4
+
+
+def test_retry_after_is_waited_for(server: Loopback) -> None:
+    server.answers["/a"] = in_turn(reply(429, headers={"Retry-After": "1"}), reply(content=PNG))
+    started = time.monotonic()
+    assert outcome(server, "/a") is Outcome.OK
+    assert time.monotonic() - started >= 1.0
+
+
+def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(server: Loopback) -> None:
+    server.answers["/a"] = reply(429, headers={"Retry-After": "3600"})
+    assert outcome(server, "/a") is Outcome.RATE_LIMITED
+    assert server.count("/a") == 1
+
+
+def test_a_silent_host_and_a_trickling_body_both_run_into_the_timeout(server: Loopback) -> None:
+    def silent(handler: BaseHTTPRequestHandler, before: int) -> None:
+        time.sleep(0.8)
+
+    def trickle(handler: BaseHTTPRequestHandler, before: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for _ in range(8):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            time.sleep(0.1)
+
+    server.answers |= {"/silent": silent, "/trickle": trickle}
+    limits = replace(QUICK, timeout_s=0.3, attempts=1)
+    found = fetch(server, "/silent", "/trickle", limits=limits)
+    assert [fetched.outcome for fetched in found] == [Outcome.TIMEOUT] * 2
+
+
+def test_a_body_is_cut_off_at_the_cap_whatever_its_headers_say(server: Loopback) -> None:
+    sent = 0
+
+    def endless(handler: BaseHTTPRequestHandler, before: int) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for _ in range(4000):
+            handler.wfile.write(b"4000\r\n" + bytes(0x4000) + b"\r\n")
+            sent += 0x4000
+
+    server.answers["/a"] = endless
+    assert outcome(server, "/a", replace(QUICK, max_bytes=100_000)) is Outcome.TOO_LARGE
+    assert sent < 30_000_000
+    server.answers["/b"] = reply(content=bytes(100_000))
+    assert outcome(server, "/b", replace(QUICK, max_bytes=100_000)) is Outcome.OK
+
+
+def test_a_connection_that_breaks_off_is_a_failed_connection(server: Loopback) -> None:
+    def broken(handler: BaseHTTPRequestHandler, before: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 10)
+        handler.close_connection = True
+
+    server.answers["/a"] = broken
+    assert outcome(server, "/a") is Outcome.CONNECTION_FAILED
+    assert server.count("/a") == 3
+
+
+def test_a_closed_port_is_a_failed_connection(server: Loopback) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = Loopback(host=f"localhost:{free.getsockname()[1]}")
+    assert outcome(closed, "/a") is Outcome.CONNECTION_FAILED
+
+
+def test_redirects_are_followed_to_the_end(server: Loopback) -> None:
+    server.answers |= {
+        "/a": reply(302, headers={"Location": "b/c"}),
+        "/b/c": reply(308, headers={"Location": f"http://{server.host}/d.png"}),
+        "/d.png": reply(content=PNG),
+    }
+    assert fetch(server, "/a") == [Fetched(outcome=Outcome.OK, content=PNG)]
+
+
+def test_a_loop_of_redirects_ends(server: Loopback) -> None:
+    server.answers["/a"] = reply(302, headers={"Location": "/a"})
+    assert outcome(server, "/a") is Outcome.TOO_MANY_REDIRECTS
+    assert server.count("/a") == QUICK.max_redirects + 1
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("file:///etc/passwd", Outcome.BAD_URL),
+        ("http://[bad/", Outcome.BAD_URL),
+        ("http://169.254.169.254/latest/meta-data", Outcome.REFUSED_ADDRESS),
+        ("https://i.imgur.com/removed.png", Outcome.REMOVED),
+    ],
+)
+def test_where_a_redirect_leads_is_judged_again(
+    server: Loopback, location: str, expected: Outcome
+) -> None:
+    server.answers["/a"] = reply(302, headers={"Location": location})
+    assert outcome(server, "/a") is expected
+
+
+def test_a_redirect_to_a_private_server_never_reaches_it(server: Loopback) -> None:
+    with serve() as private:
+        private.answers["/"] = reply(content=PNG)
+        server.answers["/a"] = reply(302, headers={"Location": f"http://{private.host}/"})
+        assert outcome(server, "/a") is Outcome.REFUSED_ADDRESS
+        assert private.seen == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"X-Robots-Tag": "noai, noimageai"}, Outcome.OPTED_OUT),
+        ({"Content-Type": "text/html; charset=utf-8"}, Outcome.NOT_IMAGE),
+        ({"Content-Type": "video/mp4"}, Outcome.NOT_IMAGE),
+        ({"Content-Type": "application/octet-stream"}, Outcome.OK),
+    ],
+)
+def test_headers_of_a_success_can_rule_it_out(
+    server: Loopback, headers: dict[str, str], expected: Outcome
+) -> None:
+    server.answers["/a"] = reply(content=PNG, headers=headers)
+    assert outcome(server, "/a") is expected
+
+
+def test_an_empty_body_is_empty(server: Loopback) -> None:
+    server.answers["/a"] = reply()
+    assert outcome(server, "/a") is Outcome.EMPTY
+
+
+def test_no_more_requests_than_allowed_are_under_way_to_one_host(server: Loopback) -> None:
+    def slow(handler: BaseHTTPRequestHandler, before: int) -> None:
+        time.sleep(0.03)
+        reply(content=PNG)(handler, before)
+
+    server.answers |= {f"/{index}": slow for index in range(24)}
+    fetch(server, *server.answers, limits=replace(QUICK, per_host=3))
+    assert server.most_at_once == 3
+
+
+def test_the_certificate_is_of_the_name_though_the_address_is_connected_to(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    for name, expected in (("localhost", Outcome.OK), ("else.where", Outcome.CONNECTION_FAILED)):
+        key_and_certificate = certificate(tmp_path, name)
+        here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        here.load_cert_chain(key_and_certificate)
+        trust = ssl.create_default_context(cafile=str(key_and_certificate))
+        with serve(here) as server:
+            server.answers["/a"] = reply(content=PNG)
+            (fetched,) = fetch(
+                server, "/a", limits=replace(QUICK, attempts=1), tls=trust, scheme="https"
+            )
+            assert fetched.outcome is expected
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A self-signed certificate for one host name, with its key, in one file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.datetime(2020, 1, 1))
+        .not_valid_after(datetime.datetime(2090, 1, 1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([], False),
+        (["noindex, nofollow"], False),
+        (["noai"], True),
+        (["noindex, NoImageAI"], True),
+        (["noindex", "noai"], True),
+        (["otherbot: noai"], False),
+        (["tastegraph: noimageai"], True),
+        (["otherbot: noindex, noai"], False),
+        (["*: noai"], True),
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
+    ],
+)
+def test_opting_out_counts_for_all_agents_or_this_one(tags: list[str], expected: bool) -> None:
+    assert opted_out(tags) is expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-7"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
+        (
+            {
+                "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
+                "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+            },
+            30.0,
+        ),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_after_the_answers_own(
+    headers: dict[str, str], expected: float | None
+) -> None:
+    assert retry_after_s(headers) == expected
+
+
+def test_pauses_double_within_half_and_one_and_a_half_and_repeat() -> None:
+    for attempt in range(4):
+        pause = pause_before("http://a.example/b", attempt, 0.5)
+        assert 0.25 * 2**attempt <= pause < 0.75 * 2**attempt
+        assert pause == pause_before("http://a.example/b", attempt, 0.5)
+
+
+def test_a_known_placeholder_is_a_removed_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.md5(PNG, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(embed.fetch, "REMOVED_MD5", frozenset({digest}))
+    assert judge_body(PNG).outcome is Outcome.REMOVED
+    assert judge_archived(200, PNG, 1000).outcome is Outcome.REMOVED
+    assert judge_body(PNG + b"x").outcome is Outcome.OK
+
+
+def test_an_archived_answer_is_judged_like_a_fresh_one() -> None:
+    assert judge_archived(200, PNG, 1000) == Fetched(outcome=Outcome.OK, content=PNG)
+    assert judge_archived(404, PNG, 1000) == Fetched(outcome=Outcome.NOT_FOUND)
+    assert judge_archived(200, PNG, 5) == Fetched(outcome=Outcome.TOO_LARGE)
+    assert judge_archived(200, b"", 5) == Fetched(outcome=Outcome.EMPTY)
+
+
+def test_a_redirect_is_joined_to_where_it_came_from() -> None:
+    assert redirected("https://a.example/b/c?d", "../e") == "https://a.example/e"
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("8.8.8.8", "https://8.8.8.8:443/b?c=d%20e"),
+        ("2001:db8::1", "https://[2001:db8::1]:443/b?c=d%20e"),
+    ],
+)
+def test_the_url_that_is_asked_holds_the_judged_address(address: str, url: str) -> None:
+    target = Target(
+        url="https://a.example/b?c=d%20e#f",
+        scheme="https",
+        host="a.example",
+        port=443,
+        address=ipaddress.ip_address(address),
+    )
+    assert address_url(target) == url
