@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from orchestration.sample import hosting, texts
@@ -197,8 +198,9 @@ def comment_object(line: CommentLine, seed: int) -> Fields:
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def account(name: str) -> Fields:
-    """The fields that follow from who wrote a line."""
+    """The fields that follow from who wrote a line; to be copied, not changed."""
     code = random.Random(f"account/{name}")
     return {
         "author": name,

@@ -22,7 +22,7 @@ _OWN_SHARES = (0.31, 0.27, 0.24, 0.18)  # of users with 1, 2, 3, 4 own-taste sub
 _OFF_CHANCE = 0.67
 _OFF_SHARES = (0.25, 0.35, 0.40)  # of those users, with 1, 2, 3 subreddits of another taste
 _POPULARITY_EXPONENT = 0.6
-_HUB_MEDIAN, _HUB_SPREAD = 12.0, 0.6  # of the log-normal mean of visits to a hub
+_HUB_MEDIAN, _HUB_SPREAD = 11.0, 0.6  # of the log-normal mean of visits to a hub
 
 # None of these is a word of a taste, and names made of three of them are nobody's.
 # fmt: off
