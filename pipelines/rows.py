@@ -19,7 +19,7 @@ from pipelines.media import images_of
 from pipelines.pseudonym import Pseudonyms
 from pipelines.records import Records, parse_comments, parse_submissions
 from pipelines.rules import DUPLICATE_ID, first_rule
-from pipelines.text import cleaned, masked
+from pipelines.text import cleaned, masked, without_own_names
 from pipelines.urls import MAX_URL_CHARS
 
 REJECTS_SCHEMA = {
@@ -148,14 +148,9 @@ def _shared() -> list[pl.Expr]:
     ]
 
 
-def _text(name: str, config: IngestConfig) -> pl.Expr:
-    text = pl.col(name).fill_null("")
-    return cleaned(text, pl.col("created_utc"), config.max_text_chars).alias(name)
-
-
 def _comments(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
     submission = pl.col("link_id").alias("submission_id")
-    return kept.select(*_shared(), submission, _text("body", config))
+    return kept.select(*_shared(), submission, *_texts(kept, config, "body"))
 
 
 def _submissions(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
@@ -164,11 +159,17 @@ def _submissions(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
     fits = printable.str.len_chars().is_between(1, MAX_URL_CHARS)
     return kept.select(
         *_shared(),
-        _text("title", config),
-        _text("selftext", config),
+        *_texts(kept, config, "title", "selftext"),
         pl.when(fits).then(masked(printable)).alias("url"),
         pl.col("num_comments", "over_18", "crosspost_parent"),
     )
+
+
+def _texts(kept: pl.DataFrame, config: IngestConfig, *names: str) -> list[pl.Series]:
+    """The named columns as tables hold them."""
+    clean = kept.select(cleaned(pl.col(n).fill_null(""), pl.col("created_utc")) for n in names)
+    texts = (without_own_names(column, kept["author"]) for column in clean)
+    return [text.str.head(config.max_text_chars) for text in texts]
 
 
 def _media(shown: Sequence[Mapping[str, Any]], over_18: bool) -> tuple[pl.Series, int]:

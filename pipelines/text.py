@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 
 # Reddit's API escaped `&`, `<` and `>`, and nothing else; files to 2023-03 hold that, later ones
@@ -20,23 +22,45 @@ MASK = "u/[user]"
 MENTION = r"(?i)(?:\B/)?\b(?:u|user)/(?:[a-z0-9-]|\\?_)+|\B@(?:[a-z0-9-]|\\?_){2,}"
 
 
-def cleaned(text: pl.Expr, created_utc: pl.Expr, max_chars: int) -> pl.Expr:
-    """`text` unescaped by era, printable, with user names masked, at most `max_chars` characters.
+def cleaned(text: pl.Expr, created_utc: pl.Expr) -> pl.Expr:
+    """`text` unescaped by era, printable, with mentions of users masked.
 
     Args:
         text: Strings.
         created_utc: Epoch seconds; says whether the text is escaped.
-        max_chars: Characters kept.
     """
     plain = text.str.replace_many(_ESCAPES)
     era = pl.when(created_utc < PLAIN_SINCE_UTC).then(plain).otherwise(text)
     shown = era.str.replace_many(_FILLERS, leftmost=True).str.replace_all(_UNPRINTABLE, "")
-    return masked(shown).str.strip_chars().str.head(max_chars)
+    return masked(shown).str.strip_chars()
 
 
 def masked(text: pl.Expr) -> pl.Expr:
     """`text` with every mention of a user as `u/[user]`."""
     return text.str.replace_all(MENTION, MASK)
+
+
+def without_own_names(texts: pl.Series, names: pl.Series) -> pl.Series:
+    """`texts` with the name beside each, which may sign it, as `u/[user]` too.
+
+    Args:
+        texts: Strings.
+        names: The author of each; found as a whole word, in any case, underscores escaped or not.
+    """
+    told = pl.col("texts").str.to_lowercase().str.replace_all(r"\_", "_", literal=True)
+    holds = told.str.contains(pl.col("names").str.to_lowercase(), literal=True)
+    signed = pl.DataFrame({"texts": texts, "names": names}).with_row_index().filter(holds)
+    if signed.is_empty():
+        return texts
+    pairs = zip(signed["texts"], signed["names"], strict=True)
+    return texts.clone().scatter(
+        signed["index"], [_without_name(text, name) for text, name in pairs]
+    )
+
+
+def _without_name(text: str, name: str) -> str:
+    word = re.escape(name).replace("_", r"\\?_")
+    return re.sub(rf"(?<![A-Za-z0-9_-]){word}(?![A-Za-z0-9_-])", MASK, text, flags=re.IGNORECASE)
 
 
 def one_line(text: pl.Expr, max_chars: int) -> pl.Expr:
