@@ -170,7 +170,7 @@ VALUES: dict[str, dict[str, Words]] = {
             "analog",
             "filmgrain",
             ("grainy", "analog", "gritty", "rough"),
-            ("film grain", "expired rolls", "pushed film", "gritty scans"),
+            ("grainy frames", "expired rolls", "pushed film", "gritty scans"),
             ("a roll pushed two stops", "a scan straight from the lab", "my first roll in years"),
         ),
         "glitch": Words(
@@ -235,7 +235,7 @@ VALUES: dict[str, dict[str, Words]] = {
             "minimal",
             "negativespace",
             ("minimal", "sparse", "empty", "uncluttered"),
-            ("empty space", "minimal frames", "negative space", "lonely little subjects"),
+            ("empty spaces", "minimal frames", "plain backdrops", "lonely little subjects"),
             ("one small thing and nothing else", "mostly empty sky", "a very quiet frame"),
         ),
         "tilted": Words(
@@ -248,7 +248,7 @@ VALUES: dict[str, dict[str, Words]] = {
         "framed": Words(
             "framed",
             "passepartout",
-            ("framed", "tidy", "bordered", "gallery ready"),
+            ("bordered", "tidy", "neat", "gallery ready"),
             ("borders", "picture frames", "wide mounts", "gallery walls"),
             ("a print in its mount", "a frame inside a frame", "the picture over my desk"),
         ),
@@ -256,7 +256,7 @@ VALUES: dict[str, dict[str, Words]] = {
             "reflected",
             "reflections",
             ("mirrored", "glassy", "still", "doubled"),
-            ("reflections", "mirror images", "puddle shots", "still water"),
+            ("reflections", "mirror images", "puddle shots", "still ponds"),
             ("a puddle after the storm", "the lake without wind", "everything twice"),
         ),
     },

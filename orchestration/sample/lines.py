@@ -185,7 +185,7 @@ def comment_object(line: CommentLine, seed: int) -> Fields:
         | account(line.author)
         | _place(line.subreddit)
         | {
-            "body": texts.comment(line.subreddit, rng),
+            "body": texts.in_voice_of(line.author, texts.comment(line.subreddit, rng)),
             "created_utc": line.created_utc,
             "id": comment_id,
             "is_submitter": line.is_submitter,
@@ -231,7 +231,8 @@ def _content(line: SubmissionLine, seed: int, self_url: str, rng: random.Random)
     domain = f"self.{line.subreddit.display_name}"
     as_text: Fields = {"is_self": True, "domain": domain, "thumbnail": "self", "url": self_url}
     if line.post is None and line.act is Act.SELF:
-        return as_text | {"selftext": texts.selftext(line.subreddit, rng)}
+        text = texts.in_voice_of(line.author, texts.selftext(line.subreddit, rng))
+        return as_text | {"selftext": text}
     if line.post is None:
         site = rng.choice(("news", "blog", "forum", "shop"))
         path = f"{base36(rng.randrange(36**5))}?ref=share&amp;page={rng.randrange(9)}"

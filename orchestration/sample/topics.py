@@ -177,7 +177,7 @@ HUB_TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         "gamingplaza",
-        ("boss fights", "patch notes", "couch co-op"),
+        ("boss fights", "patch notes", "couch co-op games"),
         ("finished the game at last", "lost my save file"),
     ),
     Topic(

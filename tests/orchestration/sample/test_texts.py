@@ -59,6 +59,14 @@ def test_slugs(title: str, slug: str) -> None:
     assert texts.slug(title) == slug
 
 
+def test_most_users_write_plainly_and_some_have_habits() -> None:
+    texts_of = {texts.in_voice_of(f"user{n}", "Love it. More, please.") for n in range(200)}
+    plain = [n for n in range(200) if texts.in_voice_of(f"user{n}", "Love it.") == "Love it."]
+    assert {"Love it. More, please.", "love it. more, please", "Love it! More, please!"} < texts_of
+    assert 100 < len(plain) < 160
+    assert any(text.endswith(" Love it. More, please.") for text in texts_of)
+
+
 def test_a_mention_names_the_other_user() -> None:
     for seed in range(20):
         body = texts.mention("Nice.", "Veltob-417", random.Random(seed))
