@@ -56,10 +56,13 @@ class TrainConfig:
         image_weight: lambda, the weight of the image objective.
         epochs: Passes over the training users.
         batch_users: Users a step, over all workers.
+        chunk_users: Users that are each other's negatives; a step is a power of two of such chunks,
+            and workers share them, so that their number changes nothing.
         lr: Peak learning rate of Adam.
         uniform_negatives: Subreddits drawn uniformly as negatives beside the batch's.
         validation_share, test_share: Share of edges held out, of users with enough of them.
         inductive_share: Share of users withheld from training altogether.
+        log_every: Epochs between rows of the training curves, and between checkpoints.
         ablations: Further variants trained and evaluated beside: `lambda0`.
         seed: Of everything random.
     """
@@ -67,14 +70,38 @@ class TrainConfig:
     encoder: EncoderConfig = EncoderConfig()
     image_weight: float = 1.0
     epochs: int = 30
-    batch_users: int = 512
+    batch_users: int = 256
+    chunk_users: int = 128
     lr: float = 5e-3
     uniform_negatives: int = 512
     validation_share: float = 0.05
     test_share: float = 0.1
     inductive_share: float = 0.1
+    log_every: int = 5
     ablations: tuple[str, ...] = ("lambda0",)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_weight < 0:
+            raise ConfigError(f"image_weight={self.image_weight}: expected 0 or more")
+        if min(self.epochs, self.log_every) < 1:
+            raise ConfigError(
+                f"epochs={self.epochs}, log_every={self.log_every}: expected at least 1"
+            )
+        if self.chunk_users < 2:
+            raise ConfigError(f"chunk_users={self.chunk_users}: expected at least 2")
+        chunks, rest = divmod(self.batch_users, self.chunk_users)
+        if rest or chunks < 1 or chunks & (chunks - 1):
+            raise ConfigError(
+                f"batch_users={self.batch_users}: expected chunk_users={self.chunk_users} times a "
+                "power of two"
+            )
+        shares = (self.validation_share, self.test_share, self.inductive_share)
+        if min(shares) < 0 or self.validation_share + self.test_share >= 1 or shares[2] >= 1:
+            raise ConfigError(f"validation, test and inductive shares {shares}: expected below 1")
+        unknown = set(self.ablations) - {"lambda0"}
+        if unknown:
+            raise ConfigError(f"ablations={self.ablations}: expected a subset of ('lambda0',)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +126,17 @@ class GraphResources:
         gpus_per_worker: 0 trains on the CPU.
         threads_per_worker: Torch threads on the CPU.
         sampler: `torch` or `dgl`; same distribution, dgl only on Python 3.11 and below.
+        max_failures: How often training restarts from its last checkpoint when a worker dies.
     """
 
     workers: int = 1
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 1
     sampler: str = "torch"
+    max_failures: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers={self.workers}: expected at least 1")
+        if self.sampler not in ("torch", "dgl"):
+            raise ConfigError(f"sampler={self.sampler!r}: expected torch or dgl")
