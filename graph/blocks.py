@@ -1,0 +1,259 @@
+"""Seeds -> a dense block of sampled neighbours, the same whoever samples it.
+
+A block is two hops: the subreddits of each seed user, and the users of each of those subreddits,
+[rows, fanout] with a mask. Every draw is a function of (seed, epoch, node, position) alone
+(`graph.counter_random`), so blocks do not depend on workers, ranks, batches before, or devices.
+"""
+
+# ruff: noqa: N815 - names of arrays end in their axes.
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from graph.counter_random import Stream, hash_words, permuted, uniform
+from graph.csr import Csr
+from graph.edges import DECAYED
+
+POOL_FACTOR = 4
+MIN_POOL = 64
+WEIGHT_FLOOR = 0.05
+
+
+class Weighting(StrEnum):
+    """How likely a neighbour is to be drawn."""
+
+    UNIFORM = "uniform"
+    DECAYED = "decayed"  # by time-decayed activity, log1p, so that hubs do not take all
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """What a block holds.
+
+    Args:
+        fanouts: Subreddits of a seed, users of a subreddit.
+        weightings: Of the two hops.
+        max_targets: Edges of a seed, at most, that are to be predicted.
+        max_target_share: Of its edges, at most; the share is drawn uniformly below it.
+        seed: Of all draws.
+    """
+
+    fanouts: tuple[int, int]
+    weightings: tuple[Weighting, Weighting] = (Weighting.UNIFORM, Weighting.UNIFORM)
+    max_targets: int = 8
+    max_target_share: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A sampled neighbourhood.
+
+    Axes: B seeds, T targets, F and G fanouts, N distinct subreddits.
+
+    Args:
+        seeds: int64 [B], users.
+        target_BT: int64, subreddits to predict; -1 where there are fewer.
+        edge_BF: int64, edges (of `by_user`) that are messages; 0 where masked. Never a target's.
+        mask_BF: bool.
+        slot_BF: int64 into `subreddits`; 0 where masked.
+        subreddits: int64 [N], sorted, those of the inputs.
+        edge_NG: int64, edges of `by_subreddit`; 0 where masked. No seed is at their other end,
+            so the reverse of a target edge is no message either.
+        mask_NG: bool.
+    """
+
+    seeds: Tensor
+    target_BT: Tensor
+    edge_BF: Tensor
+    mask_BF: Tensor
+    slot_BF: Tensor
+    subreddits: Tensor
+    edge_NG: Tensor
+    mask_NG: Tensor
+
+    def to(self, device: torch.device) -> Block:
+        """On another device."""
+        return Block(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+class Sampler(Protocol):
+    """Whatever makes blocks of seeds."""
+
+    def sample(self, seeds: Tensor, epoch: int) -> Block:
+        """The block of these seeds (int64 [B]) in this epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchSampler:
+    """Samples in torch, on the device where the rows are.
+
+    Args:
+        by_user, by_subreddit: The training graph.
+        config: What a block holds.
+    """
+
+    by_user: Csr
+    by_subreddit: Csr
+    config: SamplerConfig
+
+    def sample(self, seeds: Tensor, epoch: int) -> Block:
+        """The block of these seeds in this epoch."""
+        target_BT, edge_BF, mask_BF = draw_inputs(self.by_user, seeds, epoch, self.config)
+        subreddits, slot_BF = distinct(self.by_user, edge_BF, mask_BF)
+        edge_NG, mask_NG = draw_neighbours(
+            self.by_subreddit,
+            subreddits,
+            self.config.fanouts[1],
+            weighting=self.config.weightings[1],
+            key=hash_words(Stream.INPUT, self.config.seed, epoch, 1),
+            excluded=seeds,
+        )
+        return Block(
+            seeds=seeds,
+            target_BT=target_BT,
+            edge_BF=edge_BF,
+            mask_BF=mask_BF,
+            slot_BF=slot_BF,
+            subreddits=subreddits,
+            edge_NG=edge_NG,
+            mask_NG=mask_NG,
+        )
+
+
+def draw_inputs(
+    by_user: Csr, seeds: Tensor, epoch: int, config: SamplerConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split each seed's row into targets and inputs, without replacement.
+
+    Returns:
+        (target_BT, edge_BF, mask_BF) of `Block`.
+    """
+    pool_key = hash_words(config.seed, epoch)
+    width = config.fanouts[0] + config.max_targets
+    edge_BP, mask_BP = pool(by_user, seeds, width, pool_key)
+    target_BP = choose_targets(by_user, seeds, (edge_BP, mask_BP), epoch, config)
+    targets, target_mask = take(edge_BP, target_BP, config.max_targets)
+    target_BT = torch.where(target_mask, by_user.neighbours[targets].to(torch.int64), -1)
+    key = hash_words(Stream.INPUT, config.seed, epoch, 0)
+    order = priorities(by_user, edge_BP, seeds, config.weightings[0], key)
+    edge_BF, mask_BF = take(edge_BP, mask_BP & ~target_BP, config.fanouts[0], order)
+    return target_BT, edge_BF, mask_BF
+
+
+def choose_targets(
+    by_user: Csr, seeds: Tensor, drawn: tuple[Tensor, Tensor], epoch: int, config: SamplerConfig
+) -> Tensor:
+    """bool [B, P]: edges to predict. A seed keeps at least one input, so degree 1 has no target."""
+    edge_BP, mask_BP = drawn
+    degree = by_user.degrees(seeds)
+    share = config.max_target_share * uniform(Stream.TARGET_COUNT, config.seed, epoch, seeds)
+    wanted = torch.ceil(share * degree).to(torch.int64)
+    wanted = torch.minimum(wanted, degree - 1).clamp(0, config.max_targets)
+    position = edge_BP - by_user.offsets[seeds][:, None]
+    draw = uniform(Stream.TARGET, config.seed, epoch, seeds[:, None], position)
+    draw = torch.where(mask_BP, draw, 2.0)
+    rank = draw.argsort(dim=1, stable=True).argsort(dim=1, stable=True)
+    return mask_BP & (rank < wanted[:, None])
+
+
+def draw_neighbours(
+    rows: Csr,
+    nodes: Tensor,
+    fanout: int,
+    *,
+    weighting: Weighting,
+    key: Tensor,
+    excluded: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Up to `fanout` edges of each node, without replacement.
+
+    Args:
+        rows: The edges.
+        nodes: int64 [N].
+        fanout: F; a node of lower degree has all its edges, and the rest is masked.
+        weighting: Of the draw.
+        key: int64 scalar that names the draw.
+        excluded: int64, nodes at the other end that are never drawn.
+
+    Returns:
+        (edge_NF, mask_NF): int64 positions in `rows`, 0 where masked, and bool.
+    """
+    edge_NP, mask_NP = pool(rows, nodes, fanout, key)
+    if excluded is not None:
+        mask_NP = mask_NP & ~torch.isin(rows.neighbours[edge_NP].to(torch.int64), excluded)
+    return take(edge_NP, mask_NP, fanout, priorities(rows, edge_NP, nodes, weighting, key))
+
+
+def pool(rows: Csr, nodes: Tensor, fanout: int, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidates: the whole row, or of longer rows a uniform part drawn without touching the rest.
+
+    Returns:
+        (edge_NP, mask_NP), P = max(MIN_POOL, POOL_FACTOR * fanout), at most the longest row.
+    """
+    degree = rows.degrees(nodes)
+    width = max(MIN_POOL, POOL_FACTOR * fanout)
+    if len(nodes):
+        width = max(1, min(width, int(degree.max())))
+    slot = torch.arange(width, device=nodes.device)[None, :]
+    mask = slot < degree[:, None]
+    size = degree.clamp(min=1)[:, None]
+    node_key = hash_words(Stream.POOL, key, nodes)[:, None]
+    drawn = permuted(torch.minimum(slot, size - 1), size, node_key)
+    position = torch.where(size > width, drawn, slot)
+    return torch.where(mask, rows.offsets[nodes][:, None] + position, 0), mask
+
+
+def priorities(
+    rows: Csr, edge_NP: Tensor, nodes: Tensor, weighting: Weighting, key: Tensor
+) -> Tensor:
+    """float64 [N, P]: the smallest k of a row are k draws without replacement by weight.
+
+    Source: Efraimidis and Spirakis 2006, as -log(u) / w.
+    """
+    position = edge_NP - rows.offsets[nodes][:, None]
+    exponential = -torch.log(uniform(key, nodes[:, None], position))
+    if weighting is Weighting.UNIFORM:
+        return exponential
+    return exponential / neighbour_weights(rows, edge_NP)
+
+
+def neighbour_weights(rows: Csr, edge: Tensor | slice = slice(None)) -> Tensor:
+    """float64, above 0: log1p of time-decayed activity; a floor keeps the long past possible."""
+    decayed = rows.features[:, DECAYED][edge].to(torch.float64)
+    return decayed.clamp(min=0) + WEIGHT_FLOOR
+
+
+def take(
+    edge_NP: Tensor, allowed_NP: Tensor, count: int, order: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The first `count` allowed edges of each row by `order`, in the order of their position.
+
+    Returns:
+        (edge, mask), [N, count]; edge is 0 where masked.
+    """
+    if order is None:
+        order = torch.zeros(edge_NP.shape, dtype=torch.float64, device=edge_NP.device)
+    ranked = torch.where(allowed_NP, order, torch.inf)
+    width = min(count, edge_NP.shape[1])
+    chosen = ranked.argsort(dim=1, stable=True)[:, :width]
+    mask = allowed_NP.gather(1, chosen)
+    last = torch.iinfo(torch.int64).max
+    edge = torch.where(mask, edge_NP.gather(1, chosen), last).sort(dim=1).values
+    mask = edge < last
+    edge = torch.where(mask, edge, 0)
+    missing = (0, count - width)
+    return torch.nn.functional.pad(edge, missing), torch.nn.functional.pad(mask, missing)
+
+
+def distinct(by_user: Csr, edge_BF: Tensor, mask_BF: Tensor) -> tuple[Tensor, Tensor]:
+    """(subreddits [N] sorted, slot_BF): the distinct ends of the edges that are not masked."""
+    ends = by_user.neighbours[edge_BF].to(torch.int64)
+    subreddits = ends[mask_BF].unique()
+    slot = torch.searchsorted(subreddits, ends)
+    return subreddits, torch.where(mask_BF, slot, 0)

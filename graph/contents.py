@@ -1,0 +1,163 @@
+"""Features of nodes as the encoder reads them: centred means of images and texts, statistics.
+
+CLIP vectors share a large common part; what tells one from another is their distance from the mean.
+So all inputs are centred, by means that belong to the trained encoder (`Centres`).
+"""
+
+# ruff: noqa: N815 - names of arrays end in their axes.
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graph.features import Features
+from graph.model import SubredditInputs, UserInputs, unit
+from graph.store import GraphStore
+
+IMAGE_PRIOR = 2.0  # Pseudo-images at the mean: the mean of one image is not to be believed.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centres:
+    """Common parts of CLIP vectors.
+
+    Args:
+        image_D: float32, mean of all images.
+        text_D: float32, mean of the subreddits' texts.
+    """
+
+    image_D: Tensor
+    text_D: Tensor
+
+    @staticmethod
+    def of(features: Features) -> Centres:
+        """Means over these features; zeros where there are none."""
+        num_texts = (features.text_sd.abs().sum(dim=1) > 0).sum().clamp(min=1)
+        return Centres(
+            image_D=features.image_sum_sd.sum(dim=0) / features.num_images_s.sum().clamp(min=1),
+            text_D=features.text_sd.sum(dim=0) / num_texts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageMeans:
+    """What the users who post images post. Only they have a row: most users do not.
+
+    Args:
+        row_U: int64 [U], row below; -1 for users without images.
+        mean_RD: float32, unit mean of the user's images.
+        count_R: int64, images in it.
+    """
+
+    row_U: Tensor
+    mean_RD: Tensor
+    count_R: Tensor
+
+    @staticmethod
+    def of(features: Features) -> ImageMeans:
+        """Means of all of each user's images."""
+        counts = features.image_counts()
+        users = torch.nonzero(counts > 0)[:, 0]
+        sums, count_R = image_sums(features, users)
+        row_U = torch.full((len(counts),), -1, dtype=torch.int64)
+        row_U[users] = torch.arange(len(users))
+        return ImageMeans(row_U=row_U, mean_RD=unit(sums), count_R=count_R)
+
+    def centred(self, users: Tensor, centre_D: Tensor) -> tuple[Tensor, Tensor]:
+        """(own_image [N, D], float number of images [N]); zeros for users without."""
+        row = self.row_U[users]
+        has = row >= 0
+        image = torch.zeros(len(users), len(centre_D))
+        count = torch.zeros(len(users))
+        image[has] = own_image(self.mean_RD[row[has]], centre_D)
+        count[has] = self.count_R[row[has]].to(torch.float32)
+        return image, count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What does not change from step to step.
+
+    Axes: U users, S subreddits, K statistics.
+
+    Args:
+        centres: Taken out of all vectors.
+        images: Of users.
+        user_stats_UK, subreddit_stats_SK: float32, `graph.stats`.
+    """
+
+    centres: Centres
+    images: ImageMeans
+    user_stats_UK: Tensor
+    subreddit_stats_SK: Tensor
+
+    @staticmethod
+    def of(graph: GraphStore, images: ImageMeans, centres: Centres) -> Contents:
+        """With the statistics of this graph."""
+        return Contents(
+            centres=centres,
+            images=images,
+            user_stats_UK=graph.user_stats,
+            subreddit_stats_SK=graph.subreddit_stats,
+        )
+
+
+def own_image(image_ND: Tensor, centre_D: Tensor) -> Tensor:
+    """A user's images as an input: direction of their mean, minus that of the mean image.
+
+    Args:
+        image_ND: float, sums or means of images; rows of zeros stand for no image.
+        centre_D: float, mean image.
+    """
+    present = image_ND.abs().sum(dim=1, keepdim=True) > 0
+    return (unit(image_ND) - unit(centre_D)) * present
+
+
+def image_sums(
+    features: Features, users: Tensor, keep: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(sum of unit vectors float32 [B, D], count int64 [B]) of the users' images, or kept ones."""
+    owner, image = features.images_of(users)
+    if keep is not None:
+        owner, image = owner[keep], image[keep]
+    sums = torch.zeros(len(users), features.clip_dim)
+    sums.index_add_(0, owner, features.image_vectors[image].to(torch.float32))
+    return sums, torch.bincount(owner, minlength=len(users))
+
+
+def subreddit_inputs(
+    features: Features, contents: Contents, subreddits: Tensor, rows: Tensor, without: Tensor
+) -> SubredditInputs:
+    """Inputs of these subreddits, without the images of the users `without`.
+
+    Args:
+        features, contents: Of the graph.
+        subreddits: int64 [M], sorted.
+        rows: int64 [M], their learned rows.
+        without: int64, users; empty at inference.
+    """
+    sums, counts = features.image_sum_sd[subreddits], features.num_images_s[subreddits].clone()
+    _, image = features.images_of(without.unique())
+    place = features.image_subreddit[image]
+    slot = torch.searchsorted(subreddits, place).clamp(max=len(subreddits) - 1)
+    here = subreddits[slot] == place
+    slot, image = slot[here], image[here]
+    sums = sums.index_add(0, slot, features.image_vectors[image].to(torch.float32), alpha=-1)
+    counts -= torch.bincount(slot, minlength=len(subreddits))
+    text = features.text_sd[subreddits]
+    known_text = text.abs().sum(dim=1, keepdim=True) > 0
+    off_centre = sums - counts[:, None] * contents.centres.image_D
+    return SubredditInputs(
+        row_M=rows,
+        text_MD=(text - contents.centres.text_D) * known_text,
+        image_MD=off_centre * (counts > 0)[:, None] / (counts[:, None] + IMAGE_PRIOR),
+        stats_MK=contents.subreddit_stats_SK[subreddits],
+    )
+
+
+def user_inputs(contents: Contents, users: Tensor) -> UserInputs:
+    """Inputs of users with all of their images."""
+    image, count = contents.images.centred(users, contents.centres.image_D)
+    return UserInputs(stats_NK=contents.user_stats_UK[users], image_ND=image, num_images_N=count)

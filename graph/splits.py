@@ -1,0 +1,85 @@
+"""Which edges and users training may see. By hash of names: a growing graph keeps its splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from graph.counter_random import Stream, uniform
+from graph.csr import Csr
+
+MIN_TRAINING_EDGES = 3  # A user keeps so many: fewer would test what nothing can predict.
+
+
+class Split(IntEnum):
+    """What an edge is for."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Who is withheld.
+
+    Args:
+        edge: int8 [E] of `Split`, in the order of the graph by user.
+        inductive: bool [U]; none of these users' edges and images is in training. Their test edges
+            are to be predicted from the others.
+    """
+
+    edge: Tensor
+    inductive: Tensor
+
+    def training_edges(self, by_user: Csr) -> Tensor:
+        """bool [E]: edges that messages and targets of training come from."""
+        return (self.edge == Split.TRAIN) & ~self.inductive[by_user.rows_of_edges()]
+
+    def input_edges(self) -> Tensor:
+        """bool [E]: edges that an encoder under evaluation may see, inductive users' included."""
+        return self.edge == Split.TRAIN
+
+
+def split_edges(
+    by_user: Csr,
+    user_keys: Tensor,
+    subreddit_keys: Tensor,
+    *,
+    validation_share: float,
+    test_share: float,
+    inductive_share: float,
+    seed: int,
+) -> Splits:
+    """Draw the splits.
+
+    Edges of a user are taken in the order of their hash while the user keeps
+    `MIN_TRAINING_EDGES`; so shares are a little below those asked for.
+
+    Args:
+        by_user: The whole graph.
+        user_keys, subreddit_keys: int64 hashes of the names.
+        validation_share, test_share, inductive_share: In [0, 1).
+        seed: Of the hashes.
+    """
+    rows = by_user.rows_of_edges()
+    neighbours = by_user.neighbours.to(torch.int64)
+    draw = uniform(Stream.HELDOUT_EDGE, seed, user_keys[rows], subreddit_keys[neighbours])
+    order = _within_rows(draw, rows)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - by_user.offsets[rows]
+    spare = rank < by_user.degrees()[rows] - MIN_TRAINING_EDGES
+    edge = torch.full((len(rows),), int(Split.TRAIN), dtype=torch.int8)
+    edge[spare & (draw < test_share + validation_share)] = int(Split.VALIDATION)
+    edge[spare & (draw < test_share)] = int(Split.TEST)
+    inductive = uniform(Stream.INDUCTIVE_USER, seed, user_keys) < inductive_share
+    return Splits(edge=edge, inductive=inductive)
+
+
+def _within_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Order of the edges by row, then by value: rows are sorted, so two stable sorts do."""
+    by_value = torch.argsort(values, stable=True)
+    return by_value[torch.argsort(rows[by_value], stable=True)]
