@@ -1,0 +1,116 @@
+"""The parts of a training run, put together from the graph store and the features: no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graph.batches import TrainingGraph, make_batch
+from graph.blocks import Sampler, SamplerConfig, TorchSampler, Weighting
+from graph.config import TrainConfig
+from graph.contents import Centres, Contents, ImageMeans, own_image
+from graph.counter_random import Stream, torch_seed
+from graph.csr import Csr
+from graph.features import Features
+from graph.model import TasteEncoder, content_features
+from graph.splits import Splits, split_edges
+from graph.store import GraphStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A graph as some reader may see it: edges, images of those edges, and what follows from them.
+
+    Args:
+        graph: The edges.
+        features: Images posted along them (and those posted where the graph has no edge).
+        contents: Derived from both.
+    """
+
+    graph: GraphStore
+    features: Features
+    contents: Contents
+
+    @staticmethod
+    def of(
+        graph: GraphStore,
+        features: Features,
+        keep: Tensor | None = None,
+        centres: Centres | None = None,
+    ) -> View:
+        """The view of the edges kept (bool [E]), all if None; centres of its own if None."""
+        if keep is not None:
+            edges = features.image_edges(graph)
+            features = features.keep_images((edges >= 0) & keep[edges.clamp(min=0)])
+            graph = graph.subset(keep)
+        contents = Contents.of(graph, ImageMeans.of(features), centres or Centres.of(features))
+        return View(graph=graph, features=features, contents=contents)
+
+
+def make_splits(graph: GraphStore, config: TrainConfig) -> Splits:
+    """The splits that this config asks for."""
+    return split_edges(
+        graph.by_user,
+        graph.user_keys,
+        graph.subreddit_keys,
+        validation_share=config.validation_share,
+        test_share=config.test_share,
+        inductive_share=config.inductive_share,
+        seed=config.seed,
+    )
+
+
+def sampler_config(config: TrainConfig) -> SamplerConfig:
+    """What training blocks hold: recent activity first for users, anybody for subreddits."""
+    return SamplerConfig(
+        fanouts=config.encoder.fanouts,
+        weightings=(Weighting.DECAYED, Weighting.UNIFORM),
+        seed=config.seed,
+    )
+
+
+def training_graph(view: View, sampler: Sampler, seed: int) -> TrainingGraph:
+    """What a trainer reads: seeds are the users with an edge."""
+    degrees = view.graph.by_user.degrees()
+    return TrainingGraph(
+        by_user=view.graph.by_user,
+        by_subreddit=view.graph.by_subreddit,
+        features=view.features,
+        sampler=sampler,
+        users=torch.nonzero(degrees > 0)[:, 0],
+        seed=seed,
+    )
+
+
+def make_sampler(name: str, by_user: Csr, by_subreddit: Csr, config: SamplerConfig) -> Sampler:
+    """The sampler of that name: `torch`, or `dgl` where dgl is installed."""
+    if name == "torch":
+        return TorchSampler(by_user=by_user, by_subreddit=by_subreddit, config=config)
+    from graph.blocks_dgl import DglSampler
+
+    return DglSampler(by_user=by_user, by_subreddit=by_subreddit, config=config)
+
+
+def new_encoder(config: TrainConfig, graph: TrainingGraph, contents: Contents) -> TasteEncoder:
+    """A seeded encoder, its scales fitted to the training graph."""
+    torch.manual_seed(torch_seed(Stream.PARAMETERS, config.seed))
+    model = TasteEncoder(config.encoder, graph.by_subreddit.num_rows, graph.features.clip_dim)
+    model.set_centres(contents.centres.image_D, contents.centres.text_D, _image_radius(contents))
+    model.edge_scale.fit(graph.by_user.features)
+    model.user_scale.fit(contents.user_stats_UK[graph.users])
+    model.subreddit_scale.fit(contents.subreddit_stats_SK)
+    sample = graph.users[: 4 * config.chunk_users]
+    batch = make_batch(graph, contents, sample, epoch=0, step=0, num_uniform=0)
+    agreement = content_features(batch.subreddits, batch.seeds, batch.near)
+    model.content_scale.fit(agreement[batch.near.mask_RF])
+    return model
+
+
+def _image_radius(contents: Contents) -> float:
+    """Mean distance of users' image directions from the mean image; 1 without images."""
+    if not len(contents.images.mean_RD):
+        return 1.0
+    centred = own_image(contents.images.mean_RD, contents.centres.image_D)
+    return float(centred.norm(dim=1).mean())

@@ -1,0 +1,259 @@
+"""Steps of training as plain functions: no Ray, no files, any number of workers.
+
+The unit is the chunk: `chunk_users` seeds with their own block, candidates and losses. A global
+batch is a fixed number of chunks, and its gradient is the mean of theirs, summed in a fixed order
+by pairs. Whoever computes which chunk, the numbers are the same to the last bit; so a run with
+four workers equals the run with one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graph.batches import Batch, TrainingGraph, make_batch
+from graph.config import TrainConfig
+from graph.contents import Contents
+from graph.counter_random import Stream, torch_seed, uniform
+from graph.model import Encoded, TasteEncoder, temperature
+from graph.objective import image_loss, link_loss
+from pipelines.contract import ConfigError
+
+WARMUP_STEPS = 20
+FINAL_LR_SHARE = 0.03
+TABLE_LR_FACTOR = 5.0  # The table learns from few rows a step (gat-recipe: others at lr / 5).
+MAX_GRADIENT_NORM = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How the seeds of an epoch become steps and chunks.
+
+    Args:
+        num_users: Seeds.
+        chunk_users, chunks_per_step: Sizes.
+        steps_per_epoch: So many that every seed is met at least once.
+    """
+
+    num_users: int
+    chunk_users: int
+    chunks_per_step: int
+    steps_per_epoch: int
+
+    @staticmethod
+    def of(config: TrainConfig, num_users: int) -> Plan:
+        """The plan for so many seeds; a graph smaller than a chunk is one chunk a step.
+
+        Raises:
+            ConfigError: There is nobody to train on.
+        """
+        if num_users < 2:
+            raise ConfigError(
+                f"{num_users} training users: expected at least 2; lower train.inductive_share or "
+                "graph.min_subreddits"
+            )
+        if num_users < config.batch_users:
+            return Plan(
+                num_users=num_users, chunk_users=num_users, chunks_per_step=1, steps_per_epoch=1
+            )
+        chunks = config.batch_users // config.chunk_users
+        steps = math.ceil(num_users / config.batch_users)
+        return Plan(
+            num_users=num_users,
+            chunk_users=config.chunk_users,
+            chunks_per_step=chunks,
+            steps_per_epoch=steps,
+        )
+
+    def order(self, users: Tensor, seed: int, epoch: int) -> Tensor:
+        """int64 [steps, chunks, chunk_users]: the seeds of an epoch, shuffled; the last step is
+        filled up from the start of the order."""
+        draw = uniform(Stream.EPOCH_ORDER, seed, epoch, users)
+        shuffled = users[draw.argsort(stable=True)]
+        shape = (self.steps_per_epoch, self.chunks_per_step, self.chunk_users)
+        wanted = torch.arange(math.prod(shape)) % len(shuffled)
+        return shuffled[wanted].view(shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLosses:
+    """Means over what they are losses of; nats."""
+
+    link: float
+    image: float
+
+
+def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[Tensor, Tensor]:
+    """(total, [link, image]) of one chunk. Without weight the image loss is NaN, not computed."""
+    x_Md = model.describe(batch.subreddits)
+    h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
+    encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
+    slot = batch.candidate_slot
+    logits = model.link_scores(
+        encoded.z_Bd, model.item_vectors(x_Md[slot]), batch.subreddits.row_M[slot]
+    )
+    link = link_loss(logits, batch.candidates)
+    if image_weight == 0:
+        return link, torch.stack([link.detach(), torch.tensor(math.nan, device=link.device)])
+    image = alignment_loss(model, encoded, batch)
+    return link + image_weight * image, torch.stack([link.detach(), image.detach()])
+
+
+def alignment_loss(model: TasteEncoder, encoded: Encoded, batch: Batch) -> Tensor:
+    """ImageAlign over the users of the chunk that posted images."""
+    tau = temperature(model.log_image_temperature)
+    return image_loss(encoded.direction_BD, batch.image_target_BD, batch.image_present_B, tau)
+
+
+def chunk_gradient(
+    model: TasteEncoder, batch: Batch, image_weight: float, dropout_seed: int
+) -> Tensor:
+    """float32 [P + 2]: gradient of the chunk's loss over all parameters, then its two losses."""
+    torch.manual_seed(dropout_seed)
+    model.zero_grad(set_to_none=True)
+    total, losses = chunk_loss(model, batch, image_weight)
+    total.backward()
+    parts = [
+        torch.zeros_like(p).ravel() if p.grad is None else p.grad.ravel()
+        for p in model.parameters()
+    ]
+    return torch.cat([*parts, losses])
+
+
+def pairwise_sum(parts: Sequence[Tensor]) -> Tensor:
+    """Sum by pairs of neighbours. Summing aligned power-of-two groups first changes no bit."""
+    level = list(parts)
+    while len(level) > 1:
+        pairs = [a + b for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[len(pairs) * 2 :]
+    return level[0]
+
+
+def check_workers(config: TrainConfig, workers: int) -> None:
+    """Nothing, if so many workers can share a step.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    chunks_of_rank(config.batch_users // config.chunk_users, 0, workers)
+
+
+def chunks_of_rank(chunks: int, rank: int, world_size: int) -> range:
+    """The contiguous chunks of one worker; the same number for each.
+
+    Raises:
+        ConfigError: They cannot be shared equally.
+    """
+    if chunks % world_size:
+        raise ConfigError(
+            f"workers={world_size} cannot share the {chunks} chunks of a step equally; choose a "
+            "number that divides batch_users / chunk_users"
+        )
+    share = chunks // world_size
+    return range(rank * share, (rank + 1) * share)
+
+
+class Trainer:
+    """A model, its optimizer and the counters that make a run resumable.
+
+    Args:
+        config: What to train.
+        model: Initialised.
+        graph, contents: What it reads.
+        image_weight: lambda of this variant.
+        rank, world_size: Which chunks are computed here.
+        gather: Makes the list of all ranks' tensors from this rank's; identity for one worker.
+        device: Where the model is.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: TasteEncoder,
+        graph: TrainingGraph,
+        contents: Contents,
+        *,
+        image_weight: float,
+        rank: int = 0,
+        world_size: int = 1,
+        gather: Callable[[Tensor], list[Tensor]] = lambda tensor: [tensor],
+        device: torch.device | None = None,
+    ) -> None:
+        self.config, self.model, self.graph, self.contents = config, model, graph, contents
+        self.image_weight, self.gather = image_weight, gather
+        self.device = device or torch.device("cpu")
+        self.plan = Plan.of(config, len(graph.users))
+        self.chunks = chunks_of_rank(self.plan.chunks_per_step, rank, world_size)
+        table = {id(p) for p in model.table.parameters()}
+        rest = [p for p in model.parameters() if id(p) not in table]
+        self.peak_lr = (config.lr, config.lr / TABLE_LR_FACTOR)
+        groups = [{"params": list(model.table.parameters())}, {"params": rest}]
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, 0.99))
+        self.epoch = 0
+
+    def run_epoch(self) -> StepLosses:
+        """One pass over the training users; all ranks take the same steps."""
+        self.model.train()
+        order = self.plan.order(self.graph.users, self.config.seed, self.epoch)
+        losses = [self._step(step, order[step]) for step in range(self.plan.steps_per_epoch)]
+        self.epoch += 1
+        link, image = torch.stack(losses).double().nanmean(dim=0).tolist()
+        return StepLosses(link=link, image=image)
+
+    def state(self) -> dict[str, object]:
+        """All that a run needs to go on as if it had not stopped; draws need only the counters.
+
+        Tensors are those in use: save or copy them before the next step.
+        """
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Go on from `state()`."""
+        self.epoch = int(state["epoch"])  # type: ignore[call-overload]
+        self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
+        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+
+    def _step(self, step: int, order: Tensor) -> Tensor:
+        gradients = [self._chunk(step, chunk, order[chunk]) for chunk in self.chunks]
+        total = pairwise_sum(self.gather(pairwise_sum(gradients)))
+        total = total / self.plan.chunks_per_step
+        start = 0
+        for parameter in self.model.parameters():
+            size = parameter.numel()
+            parameter.grad = total[start : start + size].view_as(parameter)
+            start += size
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        share = self._lr_share(self.epoch * self.plan.steps_per_epoch + step)
+        for group, peak in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
+            group["lr"] = peak * share
+        self.optimizer.step()
+        return total[start:]
+
+    def _chunk(self, step: int, chunk: int, seeds: Tensor) -> Tensor:
+        number = step * self.plan.chunks_per_step + chunk
+        seed, epoch = self.config.seed, self.epoch
+        batch = make_batch(
+            self.graph,
+            self.contents,
+            seeds,
+            epoch=epoch,
+            step=number,
+            num_uniform=self.config.uniform_negatives,
+        )
+        dropout = torch_seed(Stream.DROPOUT, seed, epoch, number)
+        return chunk_gradient(self.model, batch.to(self.device), self.image_weight, dropout)
+
+    def _lr_share(self, step: int) -> float:
+        total = max(self.config.epochs * self.plan.steps_per_epoch, WARMUP_STEPS + 1)
+        if step < WARMUP_STEPS:
+            return (step + 1) / WARMUP_STEPS
+        progress = min(1.0, (step - WARMUP_STEPS) / (total - WARMUP_STEPS))
+        return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * (1 + math.cos(math.pi * progress)) / 2
