@@ -108,7 +108,10 @@ def _object(line: SubmissionLine | CommentLine, seed: int, row: int) -> tuple[Fi
 
 
 def _zst_writer(path: Path) -> zstandard.ZstdCompressionWriter:
-    """One frame with the window, the checksum and the unknown length of the original files."""
+    """One frame with the window, the checksum and the unknown length of the original files.
+
+    Takes memory for the window or for all lines of the file, whichever is less.
+    """
     parameters = zstandard.ZstdCompressionParameters.from_level(
         _LEVEL, window_log=_WINDOW_LOG, write_checksum=True, write_content_size=False
     )

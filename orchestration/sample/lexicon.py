@@ -61,7 +61,7 @@ VALUES: dict[str, dict[str, Words]] = {
             "deepblue",
             "blues",
             ("blue", "cobalt", "aquatic", "cool toned"),
-            ("deep blues", "cobalt shades", "aquarium colours", "every kind of blue"),
+            ("deep blues", "cobalt shades", "aquarium colours", "blues of every kind"),
             ("a blue room with one window", "the cold blue hour", "an aquarium wall"),
         ),
         "earth": Words(

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from orchestration.sample.activity import READABLE, Act, Form, State, month_bounds
+from orchestration.sample.config import WorldConfig
 from orchestration.sample.people import Role
-from orchestration.sample.plan import NO_ROW, World
+from orchestration.sample.plan import NO_ROW, World, plan_world
 from orchestration.sample.tastes import Kind, shows
 
 _DAY_S = 86_400
@@ -100,3 +101,16 @@ def test_comments_are_on_earlier_submissions_of_their_subreddit(full_plan: World
     assert known.mean() > 0.9
     assert (full_plan.submissions.subreddit[rows] == comments.subreddit).all()
     assert (full_plan.submissions.created_utc[rows] <= comments.created_utc).all()
+
+
+@pytest.mark.parametrize("months", [("2019-08",), ("2019-08", "2019-12")])
+def test_all_acts_are_in_months_that_have_a_dump(months: tuple[str, ...]) -> None:
+    world = plan_world(WorldConfig(users=150, subreddits=30, months=months))
+    assert any(person.is_new for person in world.people)
+    for acts in (world.submissions, world.comments):
+        inside = [
+            (acts.created_utc >= first) & (acts.created_utc < after)
+            for first, after in map(month_bounds, months)
+        ]
+        assert np.sum(inside, axis=0).tolist() == [1] * len(acts)
+        assert all(rows.any() for rows in inside)

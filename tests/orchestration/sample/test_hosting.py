@@ -2,20 +2,15 @@ from typing import Any
 
 import pytest
 
-from embed.tiny_clip.pictures import Picture
-from orchestration.sample.activity import Form, Image, Post, State
+from orchestration.sample.activity import Form, Post
 from orchestration.sample.hosting import canonical_urls, image_url, link_fields, text_with_images
-
-PICTURE = Picture(palette="neon", subject="cat", treatment="flat", composition="centered")
-IMAGES = tuple(Image(number, PICTURE, State.OK, number) for number in (3, 4, 5))
-
-
-def _post(form: Form, images: int = 1) -> Post:
-    return Post(7, 2, 1_570_000_000, form, IMAGES[:images])
+from tests.orchestration.sample.worlds import IMAGES, image_post
 
 
 def _fields(form: Form, images: int = 1) -> dict[str, Any]:
-    return link_fields(9, _post(form, images), "abc", "https://www.reddit.com/r/x/comments/abc/y/")
+    return link_fields(
+        9, image_post(form, images), "abc", "https://www.reddit.com/r/x/comments/abc/y/"
+    )
 
 
 def _source(fields: dict[str, Any]) -> str:
@@ -47,7 +42,7 @@ def test_a_gallery_is_ordered_by_its_items_not_by_its_metadata() -> None:
     items = [item["media_id"] for item in fields["gallery_data"]["items"]]
     valid = [i for i in items if fields["media_metadata"][i]["status"] == "valid"]
     assert [f"https://i.redd.it/{i}.jpg" for i in valid] == canonical_urls(
-        9, _post(Form.GALLERY, 3), None
+        9, image_post(Form.GALLERY, 3), None
     )
     assert set(items) == set(fields["media_metadata"])
     assert list(fields["media_metadata"]) == sorted(items) != items
@@ -55,15 +50,15 @@ def test_a_gallery_is_ordered_by_its_items_not_by_its_metadata() -> None:
 
 
 def test_images_in_a_text_stand_in_order() -> None:
-    post = _post(Form.INLINE, 2)
+    post = image_post(Form.INLINE, 2)
     text, fields = text_with_images(9, post, "Look:"), _fields(Form.INLINE, 2)
     places = [text.index(media_id) for media_id in _ids(post)]
     assert places == sorted(places) and set(_ids(post)) == set(fields["media_metadata"])
 
 
 def test_a_crosspost_shows_the_images_of_its_parent() -> None:
-    parent = _post(Form.IMGUR)
-    assert canonical_urls(9, _post(Form.CROSSPOST), parent) == canonical_urls(9, parent, None)
+    parent = image_post(Form.IMGUR)
+    assert canonical_urls(9, image_post(Form.CROSSPOST), parent) == canonical_urls(9, parent, None)
     with pytest.raises(ValueError, match="crosspost"):
         image_url(9, IMAGES[0], Form.CROSSPOST)
     with pytest.raises(ValueError, match="crosspost"):

@@ -16,8 +16,7 @@ from orchestration.sample.lines import (
     submission_object,
 )
 from orchestration.sample.tastes import Kind, Subreddit
-from tests.orchestration.sample.test_hosting import _post
-from tests.orchestration.sample.worlds import dumps, objects
+from tests.orchestration.sample.worlds import dumps, image_post, objects
 
 SUBREDDIT = Subreddit(
     index=3, name="foggycats", display_name="FoggyCats", kind=Kind.TASTE, factors={"subject": "cat"}
@@ -63,8 +62,8 @@ def test_a_link_submission_has_an_escaped_url() -> None:
 
 
 def test_a_crosspost_holds_the_whole_submission_that_it_repeats() -> None:
-    parent = replace(TEXT, act=Act.IMAGE, post=_post(Form.REDDIT), number=TEXT.number - 64)
-    line = replace(TEXT, act=Act.IMAGE, post=_post(Form.CROSSPOST), parent=parent)
+    parent = replace(TEXT, act=Act.IMAGE, post=image_post(Form.REDDIT), number=TEXT.number - 64)
+    line = replace(TEXT, act=Act.IMAGE, post=image_post(Form.CROSSPOST), parent=parent)
     fields = submission_object(line, seed=0)
     assert fields["crosspost_parent_list"] == [submission_object(parent, seed=0)]
     assert fields["crosspost_parent"] == f"t3_{base36(parent.number)}"

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed.tables import IMAGE_ARCHIVE
+from orchestration.sample.config import RULES
 from orchestration.sample.mess import COMMENT_PERIODS, SUBMISSION_PERIODS, Rule
 from orchestration.sample.truth import IMAGES, MEDIA, SUBREDDITS, USERS
 from orchestration.sample.world import write_world
 from pipelines.pseudonym import Pseudonyms
 from tests.orchestration.sample.worlds import SMALL, objects, raw_lines
 
+GOLDEN = (5, "8b4bf419d40ece0d")  # version, SHA-256 of all lines
 TINY = replace(SMALL, users=12, subreddits=30, image_size=32, shard_images=8)
 
 
@@ -27,6 +30,14 @@ def test_same_config_same_bytes_whatever_the_number_of_processes(tmp_path: Path)
     write_world(TINY, tmp_path / "one", workers=1)
     write_world(TINY, tmp_path / "two", workers=2)
     assert _files(tmp_path / "one") == _files(tmp_path / "two")
+
+
+def test_lines_change_only_with_the_version_of_the_rules(tmp_path: Path) -> None:
+    """A world on disk is kept while its config is the same, and `rules` is part of it."""
+    write_world(TINY, tmp_path / "world", workers=1)
+    lines = [line for p in sorted((tmp_path / "world/dumps").iterdir()) for line in raw_lines(p)]
+    digest = hashlib.sha256(b"\n".join(lines)).hexdigest()
+    assert (RULES, digest[:16]) == GOLDEN, "raise RULES in config.py, then update GOLDEN"
 
 
 def test_another_seed_is_another_world(tmp_path: Path) -> None:

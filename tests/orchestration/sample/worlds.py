@@ -9,9 +9,19 @@ from typing import Any
 
 import zstandard
 
+from embed.tiny_clip.pictures import Picture
+from orchestration.sample.activity import Form, Image, Post, State
 from orchestration.sample.config import WorldConfig
 
 SMALL = WorldConfig(users=80, subreddits=40, image_size=48, shard_images=64)
+
+PICTURE = Picture(palette="neon", subject="cat", treatment="flat", composition="centered")
+IMAGES = tuple(Image(number, PICTURE, State.OK, number) for number in (3, 4, 5))
+
+
+def image_post(form: Form, images: int = 1) -> Post:
+    """A post of the first of `IMAGES`."""
+    return Post(7, 2, 1_570_000_000, form, IMAGES[:images])
 
 
 def raw_lines(dump: Path) -> list[bytes]:
