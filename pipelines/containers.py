@@ -112,38 +112,29 @@ def read_batches(path: Path, batch_bytes: int = BATCH_BYTES) -> Iterator[LineBat
 
 
 def _batches(path: str, chunks: _Chunks, batch_bytes: int) -> Iterator[LineBatch]:
-    first_line, parts, size, is_start = 1, list[bytes](), 0, True
-    failure: Exception | None = None
-    iterator = iter(chunks)
-    while True:
-        try:
-            chunk = next(iterator)
-        except StopIteration:
-            break
-        except (_BrokenError, *_DECODER_ERRORS) as error:
-            failure = error
-            break
-        if is_start and chunk:
-            chunk, is_start = chunk.removeprefix(_UTF8_BOM), False
-        parts.append(chunk)
-        size += len(chunk)
-        if size < batch_bytes:
-            continue
-        data, rest = _split_last_line(b"".join(parts))
-        if data:
+    first_line, parts, size = 1, list[bytes](), 0
+    failure: _BrokenError | None = None
+    try:
+        for chunk in chunks:
+            parts.append(chunk)
+            size += len(chunk)
+            if size < batch_bytes or (b"\n" not in chunk and size < MAX_LINE_BYTES):
+                continue
+            data, rest = _split_last_line(b"".join(parts))
+            if not data:
+                raise _BrokenError(f"no newline in {size} bytes")
             batch = LineBatch(first_line, data, chunks.offset_bytes)
             yield batch
             first_line += batch.num_lines
-        elif size > MAX_LINE_BYTES:
-            failure = _BrokenError(f"no newline in {size} bytes")
-            break
-        parts, size = [rest], len(rest)
-    saved, data = first_line - 1, b"".join(parts)
+            parts, size = [rest], len(rest)
+    except _BrokenError as error:
+        failure = error
+    data = b"".join(parts)
     if data:
         yield LineBatch(first_line, data, chunks.offset_bytes)
-        saved += data.count(b"\n")
     if failure is not None:
-        raise CorruptDumpError(path, chunks.offset_bytes, saved, str(failure)) from failure
+        lines_saved = first_line - 1 + data.count(b"\n")
+        raise CorruptDumpError(path, chunks.offset_bytes, lines_saved, str(failure)) from failure
 
 
 def _split_last_line(data: bytes) -> tuple[bytes, bytes]:
@@ -155,7 +146,8 @@ class _BrokenError(Exception):
     """The container ends or goes on where it must not."""
 
 
-_DECODER_ERRORS = (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError, EOFError)
+# bz2 raises a bare OSError.
+_DECODER_ERRORS = (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError)
 
 
 class _Decoder(Protocol):
@@ -196,7 +188,9 @@ class _Chunks:
 
     def __iter__(self) -> Iterator[bytes]:
         pieces = self._pieces()
-        yield from pieces if self._container == "plain" else self._frames(pieces)
+        chunks = pieces if self._container == "plain" else self._frames(pieces)
+        yield next(chunks, b"").removeprefix(_UTF8_BOM)
+        yield from chunks
 
     def _pieces(self) -> Iterator[bytes]:
         while piece := self._file.read(READ_BYTES):
@@ -214,10 +208,16 @@ class _Chunks:
                     if not left:
                         break
                 in_frame = True
-                yield decoder.decompress(left)
+                yield self._decompress(decoder, left)
                 left = b""
                 if decoder.eof:
                     left = decoder.unused_data
                     decoder, in_frame, num_frames = new_decoder(), False, num_frames + 1
         if in_frame or not num_frames:
             raise _BrokenError(f"{self._container} data end in the middle of a frame")
+
+    def _decompress(self, decoder: _Decoder, data: bytes) -> bytes:
+        try:
+            return decoder.decompress(data)
+        except _DECODER_ERRORS as error:
+            raise _BrokenError(f"{self._container} data are damaged ({error})") from error

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pipelines.containers import CorruptDumpError, LineBatch, read_batches
+
+LINES = [f'{{"id": "{n:x}", "body": "größe \U0001f600 {n * n}"}}'.encode() for n in range(3000)]
+TEXT = b"\n".join(LINES) + b"\n"
+SKIPPABLE = struct.pack("<II", 0x184D2A53, 5) + b"hello"
+
+
+def zst(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
+def zst_wide(data: bytes) -> bytes:
+    """One frame as monthly dumps are: window 2 GiB, no content size."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        1, window_log=31, write_content_size=False, write_checksum=True, enable_ldm=True
+    )
+    compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    return compressor.compress(data) + compressor.flush()
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".zst": zst,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".gz": gzip.compress,
+}
+PLAIN: dict[str, Callable[[bytes], bytes]] = {".ndjson": bytes, "": bytes}
+
+
+def read(path: Path, data: bytes, batch_bytes: int = 4096) -> list[LineBatch]:
+    path.write_bytes(data)
+    return list(read_batches(path, batch_bytes))
+
+
+def salvage(path: Path, data: bytes) -> tuple[bytes, CorruptDumpError]:
+    """What a damaged file gives, and the error that ends it."""
+    path.write_bytes(data)
+    got = b""
+    with pytest.raises(CorruptDumpError) as caught:
+        for batch in read_batches(path, 4096):
+            got += batch.data
+    return got, caught.value
+
+
+@pytest.mark.parametrize("suffix", [*PACKERS, *PLAIN])
+@pytest.mark.parametrize("text", [TEXT, TEXT[:-1], b"", b"\n", b"x"])
+def test_all_containers_give_all_bytes(suffix: str, text: bytes, tmp_path: Path) -> None:
+    packed = (PACKERS | PLAIN)[suffix](text)
+    batches = read(tmp_path / f"RC{suffix}", packed)
+    assert b"".join(batch.data for batch in batches) == text
+    assert all(batch.data.endswith(b"\n") for batch in batches[:-1])
+    if batches:
+        assert batches[-1].offset_bytes <= len(packed)
+
+
+def test_batches_are_numbered_by_their_first_line(tmp_path: Path) -> None:
+    batches = read(tmp_path / "RC.ndjson", TEXT[:-1])
+    assert len(batches) > 2
+    expected = 1
+    for batch in batches:
+        assert batch.first_line == expected
+        expected += batch.num_lines
+    assert expected == len(LINES) + 1
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_streams_after_each_other_are_one_file(suffix: str, tmp_path: Path) -> None:
+    pack, cut = PACKERS[suffix], len(TEXT) // 3 + 1
+    batches = read(tmp_path / f"RC{suffix}", pack(TEXT[:cut]) + pack(b"") + pack(TEXT[cut:]))
+    assert b"".join(batch.data for batch in batches) == TEXT
+
+
+@pytest.mark.parametrize("place", ["before", "between", "after"])
+def test_skippable_frames_are_skipped(place: str, tmp_path: Path) -> None:
+    half = TEXT.index(b"\n", len(TEXT) // 2) + 1
+    frames = [zst(TEXT[:half]), zst(TEXT[half:])]
+    frames.insert({"before": 0, "between": 1, "after": 2}[place], SKIPPABLE)
+    batches = read(tmp_path / "RC.zst", b"".join(frames))
+    assert b"".join(batch.data for batch in batches) == TEXT
+
+
+def test_frames_with_the_window_of_monthly_dumps_are_read(tmp_path: Path) -> None:
+    packed = zst_wide(TEXT)
+    assert zstandard.get_frame_parameters(packed).window_size == 2**31
+    batches = read(tmp_path / "RC.zst", packed)
+    assert b"".join(batch.data for batch in batches) == TEXT
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".gz"])
+def test_padding_is_no_damage_where_the_format_has_it(suffix: str, tmp_path: Path) -> None:
+    packed = PACKERS[suffix](TEXT)
+    batches = read(tmp_path / f"RC{suffix}", packed + b"\0" * 8 + packed + b"\0" * 512)
+    assert b"".join(batch.data for batch in batches) == TEXT * 2
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_cut_file_is_detected_and_its_lines_saved(
+    suffix: str, share: float, tmp_path: Path
+) -> None:
+    # Random digits, so that the file is longer than one compressed block and some of it is saved.
+    rng = random.Random(0)
+    lines = [b"%x" % rng.getrandbits(512) for _ in range(20_000)]
+    packed = PACKERS[suffix](b"\n".join(lines))
+    cut = packed[: int(len(packed) * share)]
+    got, error = salvage(tmp_path / f"RC{suffix}", cut)
+    assert got == b"\n".join(lines)[: len(got)]
+    assert error.lines_saved == got.count(b"\n")
+    assert error.offset_bytes == len(cut)
+    assert "middle of a frame" in str(error) and f"RC{suffix}" in str(error)
+    if share >= 0.5 and suffix != ".xz":
+        assert error.lines_saved > 1000
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_cut_in_the_second_stream_is_detected(suffix: str, tmp_path: Path) -> None:
+    pack = PACKERS[suffix]
+    for tail in (pack(TEXT)[:3], pack(TEXT)[:-1]):
+        got, _ = salvage(tmp_path / f"RC{suffix}", pack(TEXT) + tail)
+        assert got.startswith(TEXT)
+
+
+@pytest.mark.parametrize("suffix", [".zst", ".bz2"])
+def test_zeros_behind_the_data_are_a_failed_download(suffix: str, tmp_path: Path) -> None:
+    got, error = salvage(tmp_path / f"RC{suffix}", PACKERS[suffix](TEXT) + b"\0" * 4096)
+    assert got == TEXT
+    assert error.lines_saved == len(LINES)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_flipped_bit_is_detected(suffix: str, tmp_path: Path) -> None:
+    packed = bytearray(PACKERS[suffix](TEXT))
+    packed[len(packed) // 2] ^= 1
+    salvage(tmp_path / f"RC{suffix}", bytes(packed))
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_file_that_is_not_what_its_name_says_is_corrupt(suffix: str, tmp_path: Path) -> None:
+    got, error = salvage(tmp_path / f"RC{suffix}", TEXT)
+    assert got == b"" and error.lines_saved == 0
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_any_damage_is_an_error_or_harmless(suffix: str, tmp_path: Path) -> None:
+    """Mutated containers never crash the reader, and never change a line silently."""
+    rng = random.Random(7)
+    packed = PACKERS[suffix](TEXT)
+    for case in range(40):
+        data = bytearray(packed)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path = tmp_path / f"{case}{suffix}"
+        path.write_bytes(data)
+        got: list[bytes] = []
+        try:
+            got.extend(batch.data for batch in read_batches(path, 4096))
+        except CorruptDumpError as error:
+            assert error.lines_saved == b"".join(got).count(b"\n")
+        else:
+            assert b"".join(got) == TEXT
+
+
+def test_plain_names_may_hold_compressed_data(tmp_path: Path) -> None:
+    assert b"".join(b.data for b in read(tmp_path / "RC_2011-01", zst(TEXT))) == TEXT
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    (batch,) = read(tmp_path / "RC.json", b"\xef\xbb\xbf{}\n\xef\xbb\xbf")
+    assert batch.data == b"{}\n\xef\xbb\xbf"
+
+
+def test_characters_at_chunk_edges_stay_whole(tmp_path: Path) -> None:
+    text = ("\U0001f600" * 50_000 + "\n").encode() * 3
+    for shift in range(4):
+        data = b"a" * shift + text
+        batches = read(tmp_path / "RC.ndjson", data, batch_bytes=1)
+        assert [batch.data for batch in batches] == data.splitlines(keepends=True)
+
+
+def test_a_file_without_newlines_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.containers.MAX_LINE_BYTES", 1 << 17)
+    _, error = salvage(tmp_path / "RC.zst", zst(b"0" * (1 << 20)))
+    assert "no newline" in error.cause
+
+
+def test_monthly_dumps_are_whole(shared_data: Path) -> None:
+    months = shared_data / "reddit" / "months"
+    for name, num_lines in (("RC_2005-12.zst", 1075), ("RC_2006-01.zst", 3666)):
+        batches = list(read_batches(months / name))
+        assert sum(batch.num_lines for batch in batches) == num_lines
+
+
+def test_half_a_monthly_dump_is_detected(shared_data: Path, tmp_path: Path) -> None:
+    data = (shared_data / "reddit" / "months" / "RC_2006-01.zst").read_bytes()
+    got, error = salvage(tmp_path / "RC_2006-01.zst", data[: len(data) // 2])
+    assert 0 < error.lines_saved < 3666 and got.count(b"\n") == error.lines_saved

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import stat
+from pathlib import Path
+
+import pytest
+
+from pipelines.contract import ConfigError, MissingInputError
+from pipelines.pseudonym import Pseudonyms, new_key_file
+
+KEY = b"0123456789abcdef"
+
+
+def test_an_id_is_80_bits_of_a_keyed_hash_of_the_lower_case_name() -> None:
+    digest = hmac.new(KEY, b"someone_1", hashlib.sha256).digest()
+    expected = base64.b32encode(digest)[:16].decode().lower()
+    assert Pseudonyms(KEY).user_id("SomeOne_1") == expected
+
+
+def test_ids_in_bulk_are_those_one_by_one() -> None:
+    names = ["b", "A", "a", "B", "c", "A"]
+    bulk = Pseudonyms(KEY)
+    expected = [Pseudonyms(KEY).user_id(name) for name in names]
+    assert bulk.user_ids(names) == expected
+    assert bulk.user_ids(["A", "new"]) == [expected[1], Pseudonyms(KEY).user_id("new")]
+    assert bulk.user_ids([]) == []
+
+
+def test_another_key_gives_other_ids() -> None:
+    assert Pseudonyms(KEY).user_id("a") != Pseudonyms(KEY[::-1]).user_id("a")
+
+
+def test_a_new_key_is_random_and_its_owners_alone(tmp_path: Path) -> None:
+    one, two = new_key_file(tmp_path / "deep" / "key"), new_key_file(tmp_path / "other")
+    assert stat.S_IMODE(one.stat().st_mode) == 0o600
+    assert one.read_bytes() != two.read_bytes()
+    assert Pseudonyms.from_file(one).user_id("a") == Pseudonyms.from_file(str(one)).user_id("a")
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    path = new_key_file(tmp_path / "key")
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        new_key_file(path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"nokey.*new_key_file"):
+        Pseudonyms.from_file(tmp_path / "nokey")
+
+
+def test_a_short_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"0123456789abcde \n")
+    with pytest.raises(ConfigError, match=r"key.*15 bytes, expected at least 16"):
+        Pseudonyms.from_file(path)
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "0123" not in repr(Pseudonyms(KEY))
