@@ -26,8 +26,8 @@ class EmbedConfig:
 
     Args:
         clip: The model.
-        archive: Folder of `IMAGE_ARCHIVE` shards; empty: fetch over HTTP.
-        fetch: Fetch over HTTP what the archive lacks (False: such images count as not_archived).
+        archive: Folder of `IMAGE_ARCHIVE` shards; empty: none.
+        fetch: Fetch over HTTP what the archive lacks; else such images count as not_archived.
         max_pixels: Larger images are refused before they are decoded.
         max_bytes: Larger bodies are refused while they arrive.
         timeout_s: For one request.

@@ -89,7 +89,7 @@ def embed_images(
 def worker_settings(config: EmbedConfig, resources: EmbedResources) -> WorkerSettings:
     """What each worker is told; the bound on requests to a host is divided over the actors."""
     return WorkerSettings(
-        fetch=config.fetch or not config.archive,
+        fetch=config.fetch,
         limits=FetchLimits(
             max_bytes=config.max_bytes,
             timeout_s=config.timeout_s,

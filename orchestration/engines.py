@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from orchestration.profiles import Profile
 
 # The runner tells the progress; Ray's own lines would only break it. Nobody's usage is reported.
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR"}
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 @contextmanager
