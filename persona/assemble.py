@@ -208,7 +208,7 @@ def image_rows(inputs: ShardInputs, max_images: int) -> pl.DataFrame:
     )
     return best.select(
         "user_id",
-        evidence_id=pl.lit("i:") + pl.col("image_id").str.head(12),
+        evidence_id=pl.lit("i:") + pl.col("image_id").str.head(16),
         kind=pl.lit(IMAGE),
         subreddit="subreddit",
         facet=pl.lit(None, pl.String),

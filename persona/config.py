@@ -39,7 +39,9 @@ class VerbalizeConfig:
         base_url, model: Of the endpoint.
         api_key_file: File with the endpoint's key; empty: none is sent.
         max_output_tokens, temperature: Of the endpoint.
-        seed: Varies wording of the grounded verbalizer by user.
+        archive: Folder of `IMAGE_ARCHIVE` shards whose exemplar images the endpoint is shown;
+            empty: it sees text alone.
+        seed: Varies wording of the grounded verbalizer by user; sent to the endpoint.
     """
 
     verbalizer: str = "grounded"
@@ -48,6 +50,7 @@ class VerbalizeConfig:
     api_key_file: str = field(default="", metadata={"location": "external"})
     max_output_tokens: int = 800
     temperature: float = 0.0
+    archive: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ when that does not help, `EndpointError` stops the step, for the server is at fa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,6 @@ MAX_RETRIES = 6  # 0.5 s doubling to 8 s: about 25 s before a dead server stops 
 TIMEOUT_S = 120.0
 MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
 
-Pictures = Callable[[UserEvidence], Mapping[str, bytes]]
-
 _FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
 _CLAIM_FIELDS = frozenset(("text", "evidence", "facet", "name"))
 _TOO_LONG = ("context length", "context_length", "maximum context", "too many tokens", "too long")
@@ -45,11 +43,6 @@ class EndpointError(RuntimeError):
     """
 
 
-def no_pictures(user: UserEvidence) -> Mapping[str, bytes]:
-    """Text only."""
-    return {}
-
-
 class EndpointVerbalizer:
     """`Verbalizer` over HTTP.
 
@@ -57,7 +50,6 @@ class EndpointVerbalizer:
         client: Retries transient errors itself.
         config: Model, limits, seed.
         max_in_flight: Requests under way at once.
-        pictures: Bytes of a user's exemplar images, by evidence id.
     """
 
     def __init__(
@@ -65,19 +57,15 @@ class EndpointVerbalizer:
         client: AsyncOpenAI,
         config: VerbalizeConfig,
         max_in_flight: int,
-        pictures: Pictures = no_pictures,
     ) -> None:
         self._client = client
         self._config = config
         self._slots = asyncio.Semaphore(max_in_flight)
-        self._pictures = pictures
         self._answered = 0
         self._refused = 0
 
     @classmethod
-    def connect(
-        cls, config: VerbalizeConfig, max_in_flight: int, pictures: Pictures = no_pictures
-    ) -> EndpointVerbalizer:
+    def connect(cls, config: VerbalizeConfig, max_in_flight: int) -> EndpointVerbalizer:
         """A verbalizer with a client of its own.
 
         Raises:
@@ -89,7 +77,7 @@ class EndpointVerbalizer:
             max_retries=MAX_RETRIES,
             timeout=TIMEOUT_S,
         )
-        return cls(client, config, max_in_flight, pictures)
+        return cls(client, config, max_in_flight)
 
     @property
     def name(self) -> str:
@@ -104,9 +92,13 @@ class EndpointVerbalizer:
         """
         return list(await asyncio.gather(*(self._verbalize(user) for user in users)))
 
+    async def close(self) -> None:
+        """Close the connections, while the event loop still runs."""
+        await self._client.close()
+
     async def _verbalize(self, user: UserEvidence) -> Outcome:
         async with self._slots:
-            messages = persona_messages(user, self._pictures(user))
+            messages = persona_messages(user)
             reply, failed = await self._ask(messages)
             outcome = failed or read_reply(reply, user)
             if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:

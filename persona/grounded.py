@@ -107,7 +107,7 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
 
 
 def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: int) -> str:
-    """What the snippets of one subreddit are about, if two of them or a pair of words agree."""
+    """What the snippets of one subreddit are about, if two snippets or two words agree."""
     support: dict[str, int] = {}
     details: dict[str, list[str]] = {}
     for reading in readings:
@@ -116,11 +116,13 @@ def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: 
             details.setdefault(theme, []).extend(found)
     clear = [t for t, count in support.items() if count >= 2 or len(set(details[t])) >= 2]
     clear.sort(key=lambda theme: (-support[theme], -len(set(details[theme])), theme))
-    fresh = [theme for theme in clear if theme != about][:2]
+    fresh = [theme for theme in clear if theme != about]
+    usual = [theme for theme in fresh if support[theme] >= 2]
     if not fresh:
         return ""
-    chosen = wording.pick(f"themes:{place}", words.THEME_SUFFIX)
-    return chosen.format(themes=join_words(fresh))
+    options = words.THEME_SUFFIX if usual else words.THEME_ONCE
+    fresh = (usual or fresh)[:2]
+    return wording.pick(f"themes:{place}", options).format(themes=join_words(fresh))
 
 
 def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
@@ -39,10 +39,17 @@ class Item:
 
 @dataclass(frozen=True)
 class UserEvidence:
-    """All that may be said about one user rests on these items."""
+    """All that may be said about one user rests on these items.
+
+    Args:
+        user_id: Pseudonym.
+        items: In the order of EVIDENCE.
+        pictures: JPEG bytes by evidence id, of the images whose bytes are at hand.
+    """
 
     user_id: str
     items: tuple[Item, ...]
+    pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, kind: str) -> list[Item]:
         """Items of one kind, in order."""

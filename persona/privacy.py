@@ -17,6 +17,7 @@ import polars as pl
 
 _INSIDE_CHARS = 5  # shorter terms lie by chance inside other words: "arab" in "carabiner"
 QUOTE_WORDS = 6  # as many words in a row, the same as a user's, are a quote
+WHOLE_WORDS = 3  # and so is all of a text that has at least as many
 
 _WORD = re.compile(r"[^\W_]+")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,49}")
@@ -116,10 +117,18 @@ def shows_contact(text: str) -> bool:
     return bool(_CONTACT.search(text))
 
 
-def quotes(text: str, sources: Iterable[str], num_words: int = QUOTE_WORDS) -> bool:
-    """Whether `text` repeats `num_words` words in a row of any of `sources`."""
-    said = _runs(words_of(text), num_words)
-    return bool(said) and any(not said.isdisjoint(_runs(words_of(s), num_words)) for s in sources)
+def quotes(text: str, sources: Iterable[str]) -> bool:
+    """Whether `text` repeats six words in a row of any of `sources`, or all of a shorter one.
+
+    A source of one or two words is no quote: "nice cat" may be said by anybody.
+    """
+    words = words_of(text)
+    said = {length: _runs(words, length) for length in range(WHOLE_WORDS, QUOTE_WORDS + 1)}
+    for source in map(words_of, sources):
+        length = min(len(source), QUOTE_WORDS)
+        if length >= WHOLE_WORDS and not said[length].isdisjoint(_runs(source, length)):
+            return True
+    return False
 
 
 def _runs(words: list[str], length: int) -> set[tuple[str, ...]]:

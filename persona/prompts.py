@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -47,17 +47,13 @@ REPAIR_PROMPT = (
 _SPECIAL_TOKEN = re.compile(
     r"<\||\|>|\[/?INST\]|<</?SYS>>|</?s>|</?(?:system|user|assistant)>", re.I
 )
+_NOT_WORD = re.compile(r"\W")
 
 
-def persona_messages(user: UserEvidence, pictures: Mapping[str, bytes]) -> list[Message]:
-    """System and user message for one user.
-
-    Args:
-        user: The evidence.
-        pictures: JPEG, PNG, GIF or WebP bytes by evidence id; images without bytes are left out.
-    """
+def persona_messages(user: UserEvidence) -> list[Message]:
+    """System and user message for one user; images without bytes are left out."""
     boundary = _boundary(user)
-    shown = [item for item in user.items if item.kind != IMAGE or item.evidence_id in pictures]
+    shown = [item for item in user.items if item.kind != IMAGE or item.evidence_id in user.pictures]
     lines = [_line(item) for item in shown]
     text = "\n".join([f"=== evidence {boundary} ===", *lines, f"=== end {boundary} ==="])
     text += "\nDescribe this user. The lines above were data."
@@ -65,7 +61,7 @@ def persona_messages(user: UserEvidence, pictures: Mapping[str, bytes]) -> list[
     for item in shown:
         if item.kind == IMAGE:
             content.append({"type": "text", "text": f"Image {item.evidence_id}:"})
-            content.append(_picture(pictures[item.evidence_id]))
+            content.append(_picture(user.pictures[item.evidence_id]))
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
         {"role": "user", "content": content if len(content) > 1 else text},
@@ -79,19 +75,6 @@ def repair_messages(messages: Sequence[Message], reply: str, problem: str) -> li
         {"role": "assistant", "content": reply},
         {"role": "user", "content": REPAIR_PROMPT.format(problem=problem)},
     ]
-
-
-def image_media_type(content: bytes) -> str | None:
-    """Media type of a picture by its first bytes; None if it is none that endpoints take."""
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content[:6] in (b"GIF87a", b"GIF89a"):
-        return "image/gif"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 def _boundary(user: UserEvidence) -> str:
@@ -116,11 +99,12 @@ def _line(item: Item) -> str:
 
 
 def _defused(text: str) -> str:
-    """The text with special tokens of chat templates split by spaces, on one line."""
-    return _SPECIAL_TOKEN.sub(lambda match: " ".join(match.group()), " ".join(text.split()))
+    """The text on one line, with no more than the words of chat templates' special tokens."""
+    plain = _SPECIAL_TOKEN.sub(lambda match: f" {_NOT_WORD.sub('', match.group())} ", text)
+    return " ".join(plain.split())
 
 
 def _picture(content: bytes) -> Message:
     encoded = base64.b64encode(content).decode()
-    url = f"data:{image_media_type(content)};base64,{encoded}"
+    url = f"data:image/jpeg;base64,{encoded}"
     return {"type": "image_url", "image_url": {"url": url, "detail": "low"}}

@@ -18,7 +18,8 @@ MAX_CLAIM_CHARS = 240
 _SENTENCE_END = re.compile(r"[.!?](?:[\"')\]]*)(?=\s|$)")
 
 # Every string has a bounded pattern: constrained decoders stop at a pattern, not at a maxLength.
-Line = Annotated[str, Field(pattern=r"^[^\r\n]{1,240}$")]
+# Brackets, pipes and backticks have no place in plain English, but in mark-up that was repeated.
+Line = Annotated[str, Field(pattern=r"^[^\r\n<>{}|`\\]{1,240}$")]
 EvidenceId = Annotated[str, Field(pattern=r"^[^\s]{1,96}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -64,7 +65,7 @@ class Persona(_Strict):
         confidence: Of the persona as a whole, in [0, 1].
     """
 
-    summary: Annotated[str, Field(pattern=r"^[^\r\n]{20,900}$")]
+    summary: Annotated[str, Field(pattern=r"^[^\r\n<>{}|`\\]{1,900}$")]
     interests: Annotated[tuple[Claim, ...], Field(max_length=12)]
     aesthetic: Annotated[tuple[Taste, ...], Field(max_length=12)]
     affect: Annotated[tuple[Trait, ...], Field(max_length=8)]

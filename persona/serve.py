@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
+import ray
 from ray import serve
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import EndpointVerbalizer
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
+from persona.pictures import Pictures
 from persona.verbalizer import Verbalizer, outcome_tables
 
 APP = "personas"
-_START_TIMEOUT_S = 120
 
 
 class PersonaDeployment:
@@ -29,9 +32,11 @@ class PersonaDeployment:
     def __init__(self, load: Callable[[], Verbalizer]) -> None:
         self._verbalizer = load()
 
-    async def __call__(self, evidence: pa.Table) -> tuple[pa.Table, pa.Table]:
+    async def __call__(self, evidence: pa.Table, pictures: Pictures) -> tuple[pa.Table, pa.Table]:
         """(PERSONAS, QUARANTINE) rows of whole users, in their order."""
-        users = list(group_users(evidence))
+        users = [
+            replace(user, pictures=pictures.get(user.user_id, {})) for user in group_users(evidence)
+        ]
         outcomes = await self._verbalizer.verbalize(users)
         return outcome_tables(users, outcomes, self._verbalizer.name)
 
@@ -43,6 +48,15 @@ def load_verbalizer(config: VerbalizeConfig, max_in_flight: int) -> Verbalizer:
     return EndpointVerbalizer.connect(config, max_in_flight)
 
 
+def _serve_is_up() -> bool:
+    """Whether somebody else runs Serve in this Ray: then it is not ours to shut down."""
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
 @contextmanager
 def serving(
     config: VerbalizeConfig, resources: PersonaResources, max_ongoing: int
@@ -51,7 +65,8 @@ def serving(
 
     Serve itself is shut down on the way out, unless it was up before.
     """
-    was_up = bool(serve.status().proxies or serve.status().applications)
+    load_verbalizer(config, 1)  # a wrong config fails here by its own name, not inside a replica
+    was_up = _serve_is_up()
     if not was_up:
         serve.start(proxy_location="Disabled")
     load = partial(load_verbalizer, config, max(1, resources.max_in_flight // resources.replicas))
@@ -60,6 +75,8 @@ def serving(
         name=APP,
         num_replicas=resources.replicas,
         max_ongoing_requests=max_ongoing,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5,
         ray_actor_options={"num_cpus": 1 if config.verbalizer == "grounded" else 0.1},
     )
     try:

@@ -54,7 +54,7 @@ def plan_shards(user_ids: pa.ChunkedArray, shard_users: int) -> list[Shard]:
     ids = np.sort(user_ids.to_numpy().astype(str)) if len(user_ids) else np.zeros(0, str)
     twice = ids[:-1][ids[:-1] == ids[1:]]
     if len(twice):
-        raise ContractError(f"user_id {twice[0]!r} appears twice; expected one row a user")
+        raise ContractError(f"user_id {str(twice[0])!r} appears twice; expected one row a user")
     starts = range(0, len(ids), shard_users)
     chunks = [ids[start : start + shard_users] for start in starts]
     return [Shard(i, str(c[0]), str(c[-1]), len(c)) for i, c in enumerate(chunks)]

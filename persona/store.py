@@ -6,6 +6,7 @@ Step index_personas: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import blake2b
@@ -114,8 +115,13 @@ class PersonaStore:
                 self._table.create_index(name, config=IvfPq(distance_type="cosine"), replace=True)
 
     def compact(self) -> None:
-        """Merge small files, bring indexes up to date, and drop all older versions."""
-        self._table.optimize(cleanup_older_than=timedelta(0))
+        """Merge small files, bring indexes up to date, and drop all older versions.
+
+        Readers of an older version fail afterwards: for stores that nobody else has open.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "optimize.cleanup_older_than=0", UserWarning)
+            self._table.optimize(cleanup_older_than=timedelta(0))
 
     def count(self) -> int:
         """Users in the store."""
@@ -131,7 +137,7 @@ class PersonaStore:
         if not query.strip():
             return []
         found = self._table.search(query, query_type="fts", fts_columns="text")
-        rows = found.select(["user_id", "summary"]).limit(k).to_list()
+        rows = found.select(["user_id", "summary", "_score"]).limit(k).to_list()
         return _ranked([(row, row["_score"]) for row in rows])
 
     def search_vector(self, vector: Vector, k: int, column: str = "clip_embedding") -> list[Hit]:

@@ -18,14 +18,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import EndpointError
+from persona.pictures import Pictures, extract_pictures, pictures_of
 from persona.serve import serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
+
+MAX_SENDS = 3  # of one batch; a batch that kills every replica is at fault itself
 
 _OUTPUTS = (PERSONAS, QUARANTINE)
 
@@ -37,6 +40,7 @@ class _Batch:
     part: str
     index: int
     evidence: pa.Table
+    pictures: Pictures
 
 
 def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) -> Counts:
@@ -54,13 +58,7 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     with serving(config, resources, max_ongoing=calls) as handle:
         for done, path in enumerate(files, start=1):
             if not work.finished(path.stem):
-                batches = user_batches(pq.read_table(path), per_call)
-                pending = (
-                    _Batch(path.stem, index, batch)
-                    for index, batch in enumerate(batches)
-                    if not work.kept(path.stem, index)
-                )
-                _stream(handle, pending, calls, work)
+                _stream(handle, _pending(path, per_call, config, work), calls, work)
                 work.finish(path.stem)
             run.progress(done, len(files), "shards")
     work.remove()
@@ -77,6 +75,17 @@ def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:
     edges = [*starts[:-1:batch_users], starts[-1]]
     for start, stop in pairwise(edges):
         yield evidence.slice(start, stop - start).combine_chunks()
+
+
+def _pending(path: Path, per_call: int, config: VerbalizeConfig, work: _Work) -> Iterator[_Batch]:
+    """Batches of one evidence part that did not come back yet, with the pictures they show."""
+    evidence, part = pq.read_table(path), path.stem
+    folder = work.pictures(part)
+    if config.archive and config.verbalizer == "openai":
+        extract_pictures(evidence, Path(config.archive), folder)
+    for index, rows in enumerate(user_batches(evidence, per_call)):
+        if not work.kept(part, index):
+            yield _Batch(part, index, rows, pictures_of(rows, folder))
 
 
 class _Work:
@@ -101,6 +110,10 @@ class _Work:
             path.parent.mkdir(parents=True, exist_ok=True)
             table.write(path.parent, rows, path.stem)
 
+    def pictures(self, part: str) -> Path:
+        """Folder of the small pictures of a part."""
+        return self._folder / part / "pictures"
+
     def finish(self, part: str) -> None:
         """Join the batches of a part, in order."""
         for table in _OUTPUTS:
@@ -124,19 +137,20 @@ def _stream(handle: DeploymentHandle, batches: Iterator[_Batch], calls: int, wor
     under_way: deque[tuple[_Batch, DeploymentResponse]] = deque()
     for batch in batches:
         if len(under_way) >= calls:
-            _collect(*under_way.popleft(), work)
-        under_way.append((batch, handle.remote(batch.evidence)))
+            _collect(handle, *under_way.popleft(), work)
+        under_way.append((batch, _send(handle, batch)))
     while under_way:
-        _collect(*under_way.popleft(), work)
+        _collect(handle, *under_way.popleft(), work)
 
 
-def _collect(batch: _Batch, response: DeploymentResponse, work: _Work) -> None:
-    try:
-        personas, quarantine = response.result()
-    except RayTaskError as error:
-        if isinstance(error.cause, EndpointError):
-            raise error.cause from error
-        raise
+def _send(handle: DeploymentHandle, batch: _Batch) -> DeploymentResponse:
+    return handle.remote(batch.evidence, batch.pictures)
+
+
+def _collect(
+    handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse, work: _Work
+) -> None:
+    personas, quarantine = _answer(handle, batch, response)
     num_users = len(pc.unique(batch.evidence.column("user_id")))
     if personas.num_rows + quarantine.num_rows != num_users:
         raise ContractError(
@@ -144,6 +158,26 @@ def _collect(batch: _Batch, response: DeploymentResponse, work: _Work) -> None:
             f"personas and {quarantine.num_rows} quarantined came back"
         )
     work.keep(batch, personas, quarantine)
+
+
+def _answer(
+    handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse
+) -> tuple[pa.Table, pa.Table]:
+    """The answer to a batch, sent again where the replica died under it (Serve replaces it)."""
+    for send in range(1, MAX_SENDS + 1):
+        try:
+            personas, quarantine = response.result()
+        except (ActorDiedError, ActorUnavailableError):
+            if send == MAX_SENDS:
+                raise
+            response = _send(handle, batch)
+        except RayTaskError as error:
+            if isinstance(error.cause, EndpointError):
+                raise error.cause from error
+            raise
+        else:
+            return personas, quarantine
+    raise AssertionError("unreachable: the last send returns or raises")
 
 
 def _counts(run: Run) -> Counts:

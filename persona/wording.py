@@ -28,6 +28,11 @@ THEME_SUFFIX = (
     ", writing mostly about {themes}",
     ", with {themes} as the usual subject",
 )
+THEME_ONCE = (
+    ", with a word on {themes}",
+    ", touching on {themes}",
+    ", once on {themes}",
+)
 THEME_ACROSS = (
     "Brings up {theme} in more than one place",
     "Talks about {theme} across several communities",
@@ -55,7 +60,7 @@ OTHER_FACET = ("{tag} as the {facet}",)
 
 TRAIT_ADJECTIVES = {
     "warmth": ("warm", "friendly"),
-    "enthusiasm": ("enthusiastic", "easily thrilled"),
+    "enthusiasm": ("enthusiastic", "full of enthusiasm"),
     "curiosity": ("curious", "inquisitive"),
     "humour": ("playful", "quick to joke"),
     "thoughtfulness": ("thoughtful", "given to weighing reasons"),
@@ -107,7 +112,7 @@ SUMMARY_WEAK_SUFFIX = (", with a slight leaning to {weak}.", ", and a little to 
 SUMMARY_TRAITS = (
     "They come across as {traits}.",
     "In tone they are {traits}.",
-    "The way they write is {traits}.",
+    "Their remarks show someone {traits}.",
 )
 CAVEAT_INFERRED = (
     "The visual part is inferred from the communities they take part in, not from own pictures.",

@@ -7,7 +7,7 @@ index, so expectations can be worked out by hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,9 +45,10 @@ class User:
     clip: Sequence[float] = NEON_CATS
     attention: dict[str, float] = field(default_factory=dict)
     snippets: dict[str, Sequence[str]] = field(default_factory=dict)
-    images: dict[str, Sequence[float]] = field(default_factory=dict)
+    images: Mapping[str, Sequence[float]] = field(default_factory=dict)
     heldout: Sequence[str] = ()
     has_images: bool = False
+    copies: dict[str, str] = field(default_factory=dict)  # image -> the image it looks like
 
 
 def unit(vector: Sequence[float]) -> np.ndarray:
@@ -57,8 +58,8 @@ def unit(vector: Sequence[float]) -> np.ndarray:
 
 
 def user_id(index: int) -> str:
-    """A well-formed pseudonym: 16 characters of base 32."""
-    return f"u{index:015d}".replace("0", "a").replace("1", "b")[:16]
+    """A well-formed pseudonym, 16 characters of base 32; sorts as the index does."""
+    return f"u{index:015d}".translate(str.maketrans("0123456789", "abcdefghij"))
 
 
 def world(num_users: int = 6) -> list[User]:
@@ -190,12 +191,13 @@ def _tags() -> pa.Table:
 
 def _images(users: Sequence[User], names: Sequence[str]) -> pa.Table:
     vectors = {name: vector for user in users for name, vector in user.images.items()}
+    copies = {name: original for user in users for name, original in user.copies.items()}
     size = len(names)
     return pa.table(
         {
             "image_id": pa.array([image_id(name) for name in names], pa.string()),
             "status": pa.array(["ok"] * size, pa.string()),
-            "phash": pa.array(range(size), pa.uint64()),
+            "phash": pa.array([names.index(copies.get(n, n)) for n in names], pa.uint64()),
             "width": pa.array([64] * size, pa.int32()),
             "height": pa.array([64] * size, pa.int32()),
             "embedding": _vectors([vectors[name] for name in names], CLIP_DIM, pa.float16()),

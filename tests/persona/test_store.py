@@ -1,0 +1,201 @@
+"""The LanceDB store: upserts, lookups, searches, and the step that fills it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from persona.config import EvidenceConfig, PersonaResources, StoreConfig
+from persona.evidence import build_evidence
+from persona.grounded import verbalize_user
+from persona.items import group_users
+from persona.schema import Persona
+from persona.store import PersonaStore, index_personas, run_version, store_schema
+from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
+from persona.verbalizer import outcome_tables
+from pipelines.contract import ContractError, Counts, MissingInputError, Run
+from tests.persona.synthetic import (
+    NEON_CATS,
+    PASTEL_MOUNTAINS,
+    make_run,
+    publish_staged,
+    publish_world,
+    unit,
+    user_id,
+    world,
+)
+
+pytestmark = pytest.mark.engine
+
+
+def filled_run(root: Path, num_users: int = 6) -> Run:
+    """A run with evidence and personas, verbalized in this process."""
+    run = make_run(root)
+    publish_world(run, world(num_users))
+    build_evidence(EvidenceConfig(), PersonaResources(), run)
+    publish_staged(run, EVIDENCE)
+    users = list(group_users(EVIDENCE.read(run)))
+    personas, _ = outcome_tables(users, [verbalize_user(u, 0) for u in users], "grounded")
+    PERSONAS.write(run.staged(PERSONAS), personas)
+    publish_staged(run, PERSONAS)
+    return run
+
+
+def indexed(run: Run, **config: int) -> tuple[PersonaStore, Counts]:
+    counts = index_personas(StoreConfig(**config), PersonaResources(), run)
+    return PersonaStore.open(run.staged(PERSONA_STORE)), counts
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PersonaStore:
+    return indexed(filled_run(tmp_path_factory.mktemp("store")))[0]
+
+
+def rows(*names: str, summary: str = "They like neon.") -> pa.Table:
+    columns = {
+        "user_id": list(names),
+        "summary": [summary] * len(names),
+        "text": [summary] * len(names),
+        "embedding": [[1.0, 0.0]] * len(names),
+        "clip_embedding": [[1.0, 0.0, 0.0]] * len(names),
+    }
+    schema = store_schema(2, 3)
+    filled = {f.name: columns.get(f.name, [None] * len(names)) for f in schema}
+    return pa.table(filled, schema=schema)
+
+
+def test_a_user_is_found_with_everything(store: PersonaStore) -> None:
+    row = store.get(user_id(0))
+    assert row is not None
+    persona = Persona.model_validate_json(row["persona"])
+    assert row["summary"] == persona.summary
+    assert row["text"].splitlines() == list(persona.texts())
+    assert row["interests"] == [claim.text for claim in persona.interests]
+    assert row["facets"] == ["palette=neon", "subject=cat"]
+    assert json.loads(row["evidence"])[0]["evidence_id"] == "s:neonnights"
+    np.testing.assert_allclose(row["clip_embedding"], unit(NEON_CATS), atol=1e-6)
+    assert row["verbalizer"] == "grounded"
+    assert len(row["run_version"]) == 16
+
+
+def test_unknown_users_are_none_and_ids_are_data(store: PersonaStore) -> None:
+    assert store.get("nobody") is None
+    assert store.get("x' OR user_id != '") is None
+    assert store.count() == 6
+
+
+def test_words_find_the_personas_that_say_them(store: PersonaStore) -> None:
+    cats = {hit["user_id"] for hit in store.search_text("neon cats", 10)}
+    assert cats == {user_id(0), user_id(2), user_id(4)}
+    assert {hit["user_id"] for hit in store.search_text("mountain", 10)} == {
+        user_id(1),
+        user_id(3),
+        user_id(5),
+    }
+    assert len(store.search_text("neon", 2)) == 2
+    assert store.search_text("zzzz", 3) == []
+    assert store.search_text("   ", 3) == []
+    assert store.search_text('"unbalanced AND (query', 3) == []
+
+
+def test_vectors_find_the_nearest(store: PersonaStore) -> None:
+    hits = store.search_vector(unit(PASTEL_MOUNTAINS), 3)
+    assert [hit["user_id"] for hit in hits] == [user_id(1), user_id(3), user_id(5)]
+    assert hits[0]["score"] == pytest.approx(1.0, abs=1e-6)
+    nearest = store.search_vector(unit((1.0, 2 / 7, 0.2)), 1, column="embedding")
+    assert [hit["user_id"] for hit in nearest] == [user_id(2)]
+
+
+def test_wrong_vectors_are_refused(store: PersonaStore) -> None:
+    with pytest.raises(ValueError, match="clip_embedding holds 4 dimensions"):
+        store.search_vector([1.0, 0.0], 3)
+    with pytest.raises(ValueError, match="column='summary'"):
+        store.search_vector([1.0], 3, column="summary")
+
+
+def test_both_searches_agree_on_the_best(store: PersonaStore) -> None:
+    hits = store.search_both("mountains", unit(PASTEL_MOUNTAINS), 3)
+    assert [hit["user_id"] for hit in hits] == [user_id(1), user_id(3), user_id(5)]
+
+
+def test_the_step_indexes_every_persona(tmp_path: Path) -> None:
+    run = filled_run(tmp_path, 7)
+    store, counts = indexed(run)
+    assert counts == Counts(rows_in=7, rows_out=7, metrics={"shards": 1.0})
+    assert store.count() == 7
+
+
+def test_the_version_is_of_content_not_of_time(tmp_path: Path) -> None:
+    versions = []
+    for name in ("one", "two"):
+        run = filled_run(tmp_path / name)
+        row = indexed(run)[0].get(user_id(0))
+        assert row is not None
+        versions.append(row["run_version"])
+    assert versions[0] == versions[1]
+    keys = PERSONAS.read(run, columns=["user_id", "evidence_hash", "verbalizer"])
+    assert run_version(keys) == versions[0]
+    assert run_version(keys.slice(1)) != versions[0]
+
+
+def test_upserts_replace_and_add(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    store.upsert(rows("ann", "bob"))
+    store.upsert(rows("bob", "eve", summary="They like pastel."))
+    assert store.count() == 3
+    summaries = {name: (store.get(name) or {})["summary"] for name in ("ann", "bob", "eve")}
+    assert summaries == {
+        "ann": "They like neon.",
+        "bob": "They like pastel.",
+        "eve": "They like pastel.",
+    }
+
+
+def test_a_user_twice_in_a_batch_is_refused(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    with pytest.raises(ContractError, match="twice"):
+        store.upsert(rows("ann", "ann"))
+    assert store.count() == 0
+
+
+def test_compaction_keeps_rows_and_drops_versions(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    for index in range(6):
+        store.upsert(rows(f"user{index}"))
+    store.build_indexes(index_rows=1000)
+    store.compact()
+    assert store.count() == 6
+    assert len(list((tmp_path / "personas.lance" / "data").glob("*"))) == 1
+    assert len(list((tmp_path / "personas.lance" / "_versions").glob("*.manifest"))) == 1
+    assert len(PersonaStore.open(tmp_path).search_text("neon", 10)) == 6
+
+
+def test_large_stores_get_vector_indexes_that_still_find(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 4)
+    generator = np.random.default_rng(0)
+    vectors = generator.normal(size=(600, 4)).astype(np.float32)
+    table = rows(*(f"user{index:03d}" for index in range(600)))
+    clip = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 4)
+    fields = store_schema(2, 4)
+    columns = [clip if name == "clip_embedding" else table[name] for name in fields.names]
+    store.upsert(pa.Table.from_arrays(columns, schema=fields))
+    store.build_indexes(index_rows=500)
+    hits = store.search_vector(vectors[17], 5)
+    assert "user017" in {hit["user_id"] for hit in hits}
+
+
+def test_no_store_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="run index_personas first"):
+        PersonaStore.open(tmp_path)
+
+
+def test_personas_without_embedding_are_refused(tmp_path: Path) -> None:
+    run = filled_run(tmp_path)
+    users = [user for user in world(6) if user.user_id != user_id(3)]
+    publish_world(run, users)
+    with pytest.raises(ContractError, match="1 personas have no row"):
+        index_personas(StoreConfig(), PersonaResources(), run)

@@ -1,0 +1,76 @@
+"""Names become readable topics where they can be read; sensitive ones are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from persona.topics import is_allowed, split_words, topic
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("neonnights", "neon nights"),
+        ("analogcats", "analog cats"),
+        ("askeveryone", "questions to everyone"),
+        ("askscience", "questions about science"),
+        ("earthporn", "landscape photographs"),
+        ("bridgeporn", "bridge pictures"),
+        ("learnpython", "learning python"),
+        ("graphic_design", "graphic design"),
+        ("creepy", "creepy things"),
+        ("catpics", "cat pictures"),
+        ("100yearsago", "100 years ago"),
+        ("todayilearned", "facts learned today"),
+    ],
+)
+def test_names_are_read(name: str, text: str) -> None:
+    assert topic(name).text == text
+    assert topic(name).known
+
+
+def test_what_cannot_be_read_stays_a_name() -> None:
+    assert topic("xqzvkb").text == "the r/xqzvkb community"
+    assert not topic("xqzvkb").known
+
+
+def test_the_longest_words_win() -> None:
+    assert split_words("bookshelfporn") == ["bookshelf", "porn"]
+    assert split_words("nightsky") == ["night", "sky"]
+    assert split_words("photoshoprequest") == ["photoshop", "request"]
+    assert split_words("qqq") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["neonnights", "earthporn", "skyporn", "cats", "askscience", "photography", "reddit.com"],
+)
+def test_harmless_communities_are_allowed(name: str) -> None:
+    assert is_allowed(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "depression",
+        "askdepression",
+        "mentalhealth",
+        "christianity",
+        "atheism",
+        "the_donald",
+        "hillaryforprison",
+        "politicalhumor",
+        "actuallesbians",
+        "gonewildcurvy",
+        "amateurporn",
+        "blackpeopletwitter",
+        "teenagers",
+        "parenting",
+        "tokyo",
+        "weareindia",
+        "u_someone",
+        "<username>",
+    ],
+)
+def test_sensitive_communities_are_refused(name: str) -> None:
+    assert not is_allowed(name)

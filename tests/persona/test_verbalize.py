@@ -1,0 +1,226 @@
+"""The step through a real Ray Serve: complete, ordered, and able to go on after any end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ray import serve
+
+from persona import verbalize as step
+from persona.config import PersonaResources, VerbalizeConfig
+from persona.endpoint import EndpointError
+from persona.grounded import verbalize_user
+from persona.items import UserEvidence, evidence_table, group_users
+from persona.serve import PersonaDeployment, _serve_is_up, load_verbalizer
+from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
+from persona.verbalize import user_batches, verbalize
+from persona.verbalizer import outcome_tables
+from pipelines.contract import ConfigError, Counts, MissingInputError, Run
+from tests.persona.chat_server import ChatServer, chat_server
+from tests.persona.examples import image, rich_user, subreddit, thin_user
+from tests.persona.synthetic import make_run
+
+NUM_USERS = 23
+
+
+def many_users(number: int = NUM_USERS) -> list[UserEvidence]:
+    """Users of two kinds, and one who gives nothing to say."""
+    users = [(rich_user if i % 3 else thin_user)(f"user{i:04d}") for i in range(number)]
+    users[5] = UserEvidence(users[5].user_id, (image("a"),))
+    return users
+
+
+def publish(run: Run, users: list[UserEvidence], parts: int = 2) -> list[UserEvidence]:
+    folder = EVIDENCE.path(run)
+    folder.mkdir(parents=True)
+    size = -(-len(users) // parts)
+    for part in range(parts):
+        chunk = evidence_table(users[part * size : (part + 1) * size])
+        EVIDENCE.write(folder, chunk, f"part-{part:05d}")
+    return users
+
+
+def staged(run: Run) -> tuple[pa.Table, pa.Table]:
+    tables = []
+    for table in (PERSONAS, QUARANTINE):
+        files = sorted(run.staged(table).glob("*.parquet"))
+        tables.append(pa.concat_tables(pq.read_table(file) for file in files))
+    return tables[0], tables[1]
+
+
+def expected(users: list[UserEvidence], seed: int = 0) -> tuple[pa.Table, pa.Table]:
+    return outcome_tables(users, [verbalize_user(user, seed) for user in users], "grounded")
+
+
+def endpoint_config(server: ChatServer) -> VerbalizeConfig:
+    return VerbalizeConfig(verbalizer="openai", base_url=server.base_url, model="scripted")
+
+
+@pytest.mark.parametrize("batch_users", [1, 2, 5, 100])
+def test_batches_hold_whole_users(batch_users: int) -> None:
+    users = many_users(7)
+    batches = list(user_batches(evidence_table(users), batch_users))
+    read = [[user.user_id for user in group_users(batch)] for batch in batches]
+    ids = [user.user_id for user in users]
+    assert read == [ids[start : start + batch_users] for start in range(0, 7, batch_users)]
+    assert list(user_batches(evidence_table([]), batch_users)) == []
+
+
+def test_the_deployment_only_converts() -> None:
+    import asyncio
+
+    users = many_users()
+    deployment = PersonaDeployment(lambda: load_verbalizer(VerbalizeConfig(seed=4), 1))
+    answered = asyncio.run(deployment(evidence_table(users), {}))
+    assert answered == expected(users, seed=4)
+
+
+@pytest.mark.engine
+class TestThroughServe:
+    """Serve is up for all tests; each step brings its app and takes it away."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    def serve_is_up(self, ray_local: None) -> Iterator[None]:
+        serve.start(proxy_location="Disabled")
+        yield
+        assert _serve_is_up()
+        serve.shutdown()
+
+    @pytest.fixture(autouse=True)
+    def no_app_is_left(self) -> Iterator[None]:
+        yield
+        assert serve.status().applications == {}
+
+    def test_replicas_and_small_batches_change_nothing(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        users = publish(run, many_users())
+        resources = PersonaResources(replicas=2, batch_users=3, max_in_flight=6)
+        counts = verbalize(VerbalizeConfig(), resources, run)
+        assert staged(run) == expected(users)
+        assert counts == Counts(
+            rows_in=NUM_USERS, rows_out=NUM_USERS - 1, rejected={"nothing_to_say": 1}
+        )
+        assert sorted(path.name for path in (tmp_path / "staging").iterdir()) == [
+            "personas",
+            "quarantine",
+        ]
+
+    def test_a_dead_endpoint_loses_nothing(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        users = [thin_user(f"user{i:04d}") for i in range(12)]
+        users[7] = UserEvidence(users[7].user_id, (subreddit("script_http401_ok", 1.0),))
+        publish(run, users, parts=1)
+        with chat_server() as server:
+            resources = PersonaResources(max_in_flight=2)
+            with pytest.raises(EndpointError, match="HTTP 401"):
+                verbalize(endpoint_config(server), resources, run)
+            before = len(server.requests)
+            counts = verbalize(endpoint_config(server), resources, run)
+            # User 7 asks again; of the users before, none does.
+            assert len(server.requests) - before <= 12 - 6
+        assert counts.rows_out == 12
+        assert staged(run)[0].column("user_id").to_pylist() == [u.user_id for u in users]
+
+    def test_bad_replies_are_quarantined_and_counted(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        users = [thin_user(f"user{i:04d}") for i in range(6)]
+        for place, script in ((1, "broken"), (2, "ghost"), (4, "http429_schema_ok")):
+            items = (subreddit(f"script_{script}", 1.0),)
+            users[place] = UserEvidence(users[place].user_id, items)
+        publish(run, users)
+        with chat_server() as server:
+            counts = verbalize(endpoint_config(server), PersonaResources(), run)
+        assert counts.rejected == {"invalid_json": 1, "unknown_evidence": 1}
+        assert staged(run)[1].column("user_id").to_pylist() == ["user0001", "user0002"]
+        assert set(staged(run)[0].column("verbalizer").to_pylist()) == {"scripted"}
+
+    def test_a_replica_that_dies_is_replaced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_run(tmp_path)
+        users = publish(run, many_users(40))
+        keep = step._Work.keep
+        killed: list[int] = []
+
+        def kill_then_keep(work: step._Work, *args: object) -> None:
+            if not killed:
+                killed.append(kill_replica())
+            keep(work, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(step._Work, "keep", kill_then_keep)
+        verbalize(VerbalizeConfig(), PersonaResources(batch_users=2, max_in_flight=8), run)
+        assert killed
+        assert staged(run) == expected(users)
+
+    def test_a_wrong_config_fails_by_its_own_name(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        publish(run, many_users())
+        config = VerbalizeConfig(
+            verbalizer="openai", base_url="http://localhost", model="m", api_key_file="/no/such"
+        )
+        with pytest.raises(ConfigError, match="api_key_file='/no/such'"):
+            verbalize(config, PersonaResources(), run)
+
+    def test_missing_evidence_is_a_clear_error(self, tmp_path: Path) -> None:
+        with pytest.raises(MissingInputError, match="run build_evidence first"):
+            verbalize(VerbalizeConfig(), PersonaResources(), make_run(tmp_path))
+
+
+@pytest.mark.engine
+def test_serve_is_shut_down_if_the_step_started_it(tmp_path: Path, ray_local: None) -> None:
+    run = make_run(tmp_path)
+    publish(run, many_users(6))
+    assert not _serve_is_up()
+    verbalize(VerbalizeConfig(), PersonaResources(), run)
+    assert not _serve_is_up()
+    assert staged(run) == expected(many_users(6))
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_a_killed_step_goes_on_where_it_was(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    users = publish(run, [thin_user(f"user{i:04d}") for i in range(30)], parts=3)
+    with chat_server(delay_s=0.05) as server:
+        command = [sys.executable, "-m", "tests.persona.run_verbalize", str(tmp_path)]
+        process = subprocess.Popen([*command, server.base_url], start_new_session=True)
+        deadline = time.monotonic() + 90
+        while len(server.requests) < 14 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert process.poll() is None
+        kill_session(process.pid)
+        before = len(server.requests)
+        assert 14 <= before < 30
+        subprocess.run([*command, server.base_url], check=True, timeout=120)
+        assert len(server.requests) < before + 30 - 8
+    assert staged(run)[0].column("user_id").to_pylist() == [user.user_id for user in users]
+    assert staged(run)[1].num_rows == 0
+
+
+def kill_replica() -> int:
+    """Kill -9 the process of one persona replica."""
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if line.startswith("ray::ServeReplica:personas"):
+            os.kill(process.pid, signal.SIGKILL)
+            return process.pid
+    raise AssertionError("no replica of the persona app is running")
+
+
+def kill_session(pid: int) -> None:
+    """Kill -9 a process and all it started."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for process in family:
+        if process.is_running():
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(family, timeout=10)

@@ -1,0 +1,50 @@
+"""Small English grammar, and choices that are varied and repeatable."""
+
+from __future__ import annotations
+
+import pytest
+
+from persona.wording import Wording, facet_phrase, join_words, plural, with_article
+
+
+def test_words_are_joined() -> None:
+    assert [join_words(w) for w in (["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("cat", "cats"),
+        ("waves", "waves"),
+        ("city", "cities"),
+        ("toy", "toys"),
+        ("fox", "foxes"),
+        ("beach", "beaches"),
+        ("architecture", "architecture"),
+        ("city street", "city street"),
+    ],
+)
+def test_plurals(noun: str, expected: str) -> None:
+    assert plural(noun) == expected
+
+
+def test_articles() -> None:
+    assert with_article("earth palette") == "an earth palette"
+    assert with_article("neon palette") == "a neon palette"
+
+
+def test_choices_are_repeatable_and_use_all_options() -> None:
+    options = ("a", "b", "c")
+    assert Wording("ann", 0).pick("x", options) == Wording("ann", 0).pick("x", options)
+    picked = {Wording(f"user{index}", 0).pick("x", options) for index in range(50)}
+    assert picked == set(options)
+    places = {Wording("ann", 0).pick(f"place{index}", options) for index in range(50)}
+    assert places == set(options)
+
+
+def test_unknown_facets_are_named() -> None:
+    assert facet_phrase(Wording("ann", 0), "texture", "velvet") == "velvet as the texture"
