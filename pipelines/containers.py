@@ -35,7 +35,7 @@ _MAGIC = {
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 
-class CorruptDumpError(OSError):
+class CorruptDumpError(ValueError):
     """A dump is cut short or damaged; what came before the damage was delivered.
 
     Args:
