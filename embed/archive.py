@@ -40,7 +40,7 @@ def archive_files(folder: Path) -> list[Path]:
     if not files:
         raise MissingInputError(
             f"archive={str(folder)!r}: no Parquet shard there; expected columns "
-            f"{', '.join(IMAGE_ARCHIVE.schema.names)}; leave archive empty to fetch over HTTP"
+            f"{', '.join(IMAGE_ARCHIVE.schema.names)}; or leave archive empty and set fetch=true"
         )
     for file in files:
         try:

@@ -153,7 +153,7 @@ def prepare(fetched: Fetched, preprocess: Preprocess, image_px: int, max_pixels:
     return Prepared(outcome=Outcome.OK, decoded=decoded, pixels=preprocess(decoded.picture))
 
 
-def ahead(batches: Generator[T]) -> Iterator[T]:
+def ahead(batches: Generator[T]) -> Generator[T]:
     """The same batches, each made in another thread while the one before is being used."""
     end = object()
     with ThreadPoolExecutor(1) as thread:

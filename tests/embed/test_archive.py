@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embed.archive import ArchiveReader, Place, archive_files, locate
+from pipelines.contract import ContractError, MissingInputError
+from tests.embed.samples import url_of, write_archive
+
+ANSWERS = {url_of(i): (200, b"body %d" % i) for i in range(20)}
+
+
+def test_each_url_is_found_where_its_content_lies(tmp_path: Path) -> None:
+    write_archive(tmp_path, ANSWERS, rows_a_group=3)
+    wanted = pl.Series([url_of(7), url_of(2), url_of(99), url_of(19)])
+    places = locate(archive_files(tmp_path), wanted)
+    reader = ArchiveReader()
+    found = {
+        row["url"]: reader.answer(
+            Place(file=Path(row["file"]), row_group=row["row_group"], row=row["row"])
+        )
+        for row in places.iter_rows(named=True)
+    }
+    assert found == {url_of(i): ANSWERS[url_of(i)] for i in (2, 7, 19)}
+
+
+def test_a_url_archived_twice_is_taken_where_it_succeeded(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a", {url_of(1): (404, b""), url_of(2): (503, b"")}, shards=1)
+    write_archive(tmp_path / "b", {url_of(1): (200, b"yes"), url_of(2): (404, b"")}, shards=1)
+    places = locate(archive_files(tmp_path), pl.Series([url_of(1), url_of(2)])).sort("url")
+    assert [Path(file).parent.name for file in places["file"]] == ["b", "a"]
+
+
+def test_an_absent_or_empty_folder_is_named_with_the_remedy(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(MissingInputError, match="leave archive empty and set fetch"):
+            archive_files(folder)
+
+
+def test_a_shard_with_other_columns_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"url": ["a"], "content": ["text"]}), tmp_path / "bad.parquet")
+    with pytest.raises(ContractError, match=r"bad\.parquet.*http_status"):
+        archive_files(tmp_path)

@@ -1,0 +1,203 @@
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embed.archive import archive_files
+from embed.clip import load_clip
+from embed.config import EmbedConfig, EmbedResources
+from embed.images import KEPT_SCHEMA, embed_images, place_rows, published_rows, worker_settings
+from embed.shards import MANIFESTS, distinct_images, plan_shards
+from embed.tables import IMAGE_EMBEDDINGS
+from embed.worker import embed_rows
+from pipelines.contract import MissingInputError, Run
+from pipelines.tables import MEDIA
+from tests.embed.interrupted import CONFIG, resources
+from tests.embed.loopback import Loopback, reply, serve
+from tests.embed.samples import (
+    id_of,
+    jpeg,
+    publish,
+    url_of,
+    write_archive,
+    write_embeddings,
+    write_media,
+)
+
+NUM = 24
+NUM_SLOW = 48
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with serve() as running:
+        running.answers |= {f"/{i}.jpg": slowly(jpeg(i)) for i in range(NUM_SLOW)}
+        yield running
+
+
+def slowly(content: bytes) -> Callable[[BaseHTTPRequestHandler, int], None]:
+    def answer(handler: BaseHTTPRequestHandler, before: int) -> None:
+        time.sleep(0.15)
+        reply(content=content)(handler, before)
+
+    return answer
+
+
+def at(server: Loopback) -> Callable[[int], str]:
+    return lambda image: f"http://{server.host}/{image}.jpg"
+
+
+def posts(*images: int) -> list[tuple[str, str, int]]:
+    return [("user", "pics", image) for image in images]
+
+
+def new_run(root: Path) -> Run:
+    return Run(root=root, staging=root / "staging")
+
+
+def staged(run: Run) -> list[Any]:
+    """Rows that the step wrote, by image_id."""
+    assert run.staging is not None
+    files = sorted((run.staging / IMAGE_EMBEDDINGS.name).glob("*.parquet"))
+    rows = pa.concat_tables(pq.read_table(file) for file in files).to_pylist()
+    return sorted(rows, key=lambda row: str(row["image_id"]))
+
+
+def without_ray(config: EmbedConfig, resources: EmbedResources, run: Run) -> list[Any]:
+    """The rows that the step should write, from one worker called by hand on every shard."""
+    media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
+    archived = archive_files(Path(config.archive)) if config.archive else []
+    rows = place_rows(distinct_images(media), archived, pl.DataFrame(schema=KEPT_SCHEMA))
+    clip, settings = load_clip("tiny"), worker_settings(config, resources)
+    found: list[Any] = []
+    for plan in plan_shards(rows, config.shard_images, {}).values():
+        found += embed_rows(plan.rows, clip, settings)[0].to_pylist()
+    return sorted(found, key=lambda row: str(row["image_id"]))
+
+
+@pytest.mark.engine
+def test_two_actors_write_what_one_worker_would(tmp_path: Path, ray_local: None) -> None:
+    answers = {url_of(i): (200, jpeg(i)) for i in range(NUM)}
+    write_archive(tmp_path / "archive", {**answers, url_of(3): (404, b""), url_of(5): (200, b"x")})
+    config = EmbedConfig(archive=str(tmp_path / "archive"), shard_images=5)
+    progress: list[float] = []
+    run = replace(new_run(tmp_path), on_progress=lambda done, *_: progress.append(done))
+    write_media(run, posts(*range(NUM), 0, 1, 99))
+    counts = embed_images(config, EmbedResources(actors=2, batch_images=3), run)
+
+    assert staged(run) == without_ray(config, EmbedResources(batch_images=3), run)
+    assert [row["image_id"] for row in staged(run)] == [id_of(i) for i in (*range(NUM), 99)]
+    assert (counts.rows_in, counts.rows_out) == (NUM + 3, NUM + 1)
+    assert counts.dropped == {"same_image": 2}
+    by_status = {name: n for name, n in counts.metrics.items() if name.startswith("num_")}
+    assert by_status == {
+        "num_ok": NUM - 2,
+        "num_not_found": 1,
+        "num_not_image": 1,
+        "num_not_archived": 1,
+        "num_kept": 0,
+    }
+    assert progress == sorted(progress) and progress[-1] == NUM + 1
+
+
+@pytest.mark.engine
+def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_table(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    killed = new_run(tmp_path)
+    write_media(killed, posts(*range(NUM_SLOW)), url=at(server))
+    command = [sys.executable, "-m", "tests.embed.interrupted", str(killed.root), server.host]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    manifests = killed.root / "staging" / IMAGE_EMBEDDINGS.name / MANIFESTS
+    deadline = time.monotonic() + 120
+    while len(list(manifests.glob("*.json"))) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    # Ray ends the actor of a dead driver a moment later; it may finish a shard in that time.
+    time.sleep(1.5)
+    finished = {file.stem: file.stat().st_mtime_ns for file in manifests.glob("*.json")}
+    assert 2 <= len(finished) < NUM_SLOW / 4
+    server.seen.clear()
+
+    embed_images(CONFIG, resources(server.host), killed)
+    assert len(server.seen) == NUM_SLOW - 4 * len(finished)
+    now = {file.stem: file.stat().st_mtime_ns for file in manifests.glob("*.json")}
+    assert finished.items() <= now.items()
+    assert staged(killed) == without_ray(CONFIG, resources(server.host), killed)
+
+
+@pytest.mark.engine
+def test_a_refresh_asks_for_what_is_new_or_may_have_passed(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    run = new_run(tmp_path)
+    server.answers |= {"/2.jpg": reply(404), "/3.jpg": reply(403, headers={})}
+    server.answers["/4.jpg"] = reply(429, headers={"Retry-After": "999"})
+    write_media(run, posts(0, 1, 2, 3, 4), url=at(server))
+    first = embed_images(CONFIG, resources(server.host), run)
+    assert first.metrics["num_ok"] == 2 and first.metrics["num_kept"] == 0
+    before = staged(run)
+    publish(run)
+
+    server.seen.clear()
+    server.answers["/4.jpg"] = reply(content=jpeg(4))
+    write_media(run, posts(1, 5, 6), month="2019-02", url=at(server))
+    second = embed_images(CONFIG, resources(server.host), run)
+    assert sorted(path for path, _ in server.seen) == ["/4.jpg", "/5.jpg", "/6.jpg"]
+    assert second.metrics["num_kept"] == 4 and second.metrics["num_ok"] == 5
+    rows = {row["image_id"]: row for row in staged(run)}
+    kept = [row for row in before if row["status"] != "rate_limited"]
+    assert [rows[row["image_id"]] for row in kept] == kept
+    assert rows[id_of(4)]["status"] == "ok"
+
+
+def test_rows_of_other_weights_or_limits_are_not_kept(tmp_path: Path) -> None:
+    made = {"clip_weights": "a", "clip_precision": "fp32", "max_pixels": "9", "max_bytes": "9"}
+    run = Run(root=tmp_path)
+    write_embeddings(run, {0: [1.0], 1: "too_large", 2: "timeout", 3: "removed"}, made)
+
+    def kept(**changes: str) -> list[int]:
+        found = published_rows(run, {**made, **changes})
+        return sorted(int(image_id, 16) for image_id in found["image_id"])
+
+    assert kept() == [0, 1, 3]
+    assert kept(clip_model="another name of it") == [0, 1, 3]
+    assert kept(max_bytes="10") == [0, 3]
+    assert kept(clip_weights="b") == []
+    assert kept(clip_precision="bf16") == []
+
+
+def test_no_images_give_an_empty_table_of_the_models_length(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    write_media(run, [])
+    counts = embed_images(EmbedConfig(), EmbedResources(), run)
+    assert (counts.rows_in, counts.rows_out) == (0, 0)
+    assert run.staging is not None
+    (file,) = (run.staging / IMAGE_EMBEDDINGS.name).glob("*.parquet")
+    assert pq.read_schema(file).field("embedding").type.list_size == 64
+
+
+def test_a_missing_archive_or_media_table_is_named(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    with pytest.raises(MissingInputError, match="media"):
+        embed_images(EmbedConfig(), EmbedResources(), run)
+    write_media(run, posts(1))
+    with pytest.raises(MissingInputError, match="archive="):
+        embed_images(EmbedConfig(archive=str(tmp_path / "none")), EmbedResources(), run)
+
+
+def test_more_actors_ask_a_host_no_more_at_once() -> None:
+    for actors, share in ((1, 8), (2, 4), (100, 1)):
+        settings = worker_settings(EmbedConfig(), EmbedResources(actors=actors, per_host=8))
+        assert settings.limits.per_host == share

@@ -1,0 +1,114 @@
+import io
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from embed.archive import PLACE_SCHEMA, archive_files, locate
+from embed.clip import load_clip
+from embed.fetch import FetchLimits
+from embed.images import KEPT_SCHEMA
+from embed.tables import IMAGE_EMBEDDINGS
+from embed.worker import WorkerSettings, ahead, embed_rows
+from tests.embed.loopback import reply, serve
+from tests.embed.samples import id_of, jpeg, url_of, write_archive
+
+SETTINGS = WorkerSettings(
+    fetch=False, limits=FetchLimits(), max_pixels=10**6, batch_images=4, threads=2
+)
+
+
+def rows_for(urls: list[str], archive: Path | None) -> pl.DataFrame:
+    images = pl.DataFrame({"image_id": [id_of(i) for i in range(len(urls))], "url": urls})
+    places = pl.DataFrame(schema=PLACE_SCHEMA)
+    if archive is not None:
+        places = locate(archive_files(archive), images["url"])
+    kept = pl.DataFrame(schema=KEPT_SCHEMA)
+    return images.join(places, on="url", how="left").join(kept, on="image_id", how="left")
+
+
+def test_every_image_has_a_row_in_order_with_its_class(tmp_path: Path) -> None:
+    good, html = jpeg(0), b"<html>gone</html>"
+    write_archive(
+        tmp_path,
+        {
+            url_of(0): (200, good),
+            url_of(1): (404, b""),
+            url_of(2): (200, html),
+            url_of(3): (200, good[: len(good) // 2]),
+            url_of(4): (200, b""),
+            url_of(6): (200, jpeg(6, size=96)),
+        },
+    )
+    clip = load_clip("tiny")
+    table, num_kept = embed_rows(rows_for([url_of(i) for i in range(7)], tmp_path), clip, SETTINGS)
+    IMAGE_EMBEDDINGS.check(table)
+    assert table["image_id"].to_pylist() == [id_of(i) for i in range(7)]
+    assert table["status"].to_pylist() == [
+        "ok", "not_found", "not_image", "truncated", "empty", "not_archived", "ok",
+    ]  # fmt: skip
+    assert table["width"].to_pylist() == [80, None, None, None, None, None, 96]
+    assert [any(vector) for vector in table["embedding"].to_pylist()] == [
+        status == "ok" for status in table["status"].to_pylist()
+    ]
+    assert num_kept == 0
+
+
+def test_an_embedding_is_the_clips_own_of_the_picture(tmp_path: Path) -> None:
+    write_archive(tmp_path, {url_of(i): (200, jpeg(i)) for i in range(5)})
+    clip = load_clip("tiny")
+    table, _ = embed_rows(rows_for([url_of(i) for i in range(5)], tmp_path), clip, SETTINGS)
+    found_ND = np.array(table["embedding"].to_pylist(), dtype=np.float32)
+    pictures = [Image.open(io.BytesIO(jpeg(i))) for i in range(5)]
+    np.testing.assert_allclose(found_ND, clip.encode_images(pictures), atol=2e-3)
+
+
+def test_what_the_archive_lacks_is_fetched_if_told_to(tmp_path: Path) -> None:
+    with serve() as server:
+        server.answers |= {f"/{i}.jpg": reply(content=jpeg(i)) for i in (1, 2)}
+        write_archive(tmp_path, {url_of(0): (200, jpeg(0))})
+        urls = [url_of(0), *(f"http://{server.host}/{i}.jpg" for i in (1, 2, 3))]
+        settings = WorkerSettings(
+            fetch=True,
+            limits=FetchLimits(backoff_s=0.01, allowed_private=frozenset({server.host})),
+            max_pixels=10**6,
+            batch_images=2,
+            threads=2,
+        )
+        table, _ = embed_rows(rows_for(urls, tmp_path), load_clip("tiny"), settings)
+        archived, _ = embed_rows(rows_for(urls, tmp_path), load_clip("tiny"), SETTINGS)
+    assert table["status"].to_pylist() == ["ok", "ok", "ok", "not_found"]
+    assert archived["status"].to_pylist() == ["ok", *["not_archived"] * 3]
+    assert table["embedding"][0] == archived["embedding"][0]
+
+
+def test_batches_made_ahead_keep_their_order_and_raise_their_error() -> None:
+    assert list(ahead(i for i in range(5))) == [0, 1, 2, 3, 4]
+
+    def failing() -> Generator[int]:
+        yield 1
+        raise OSError("disk gone")
+
+    seen = []
+    with pytest.raises(OSError, match="disk gone"):
+        for item in ahead(failing()):
+            seen.append(item)
+    assert seen == [1]
+
+
+def test_leaving_early_closes_the_source() -> None:
+    closed = []
+
+    def source() -> Generator[int]:
+        try:
+            yield from range(100)
+        finally:
+            closed.append(True)
+
+    batches = ahead(source())
+    assert next(iter(batches)) == 0
+    batches.close()
+    assert closed == [True]
