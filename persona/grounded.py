@@ -7,6 +7,7 @@ lexicon words), so it can neither invent, quote nor obey what a user wrote.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,20 +27,29 @@ MIN_REMARKS = 3  # fewer texts say nothing about a person's tone
 STRONG_SHARE, STEADY_SHARE = 0.3, 0.1  # of attention
 INFERRED_DISCOUNT = 0.75
 THIN_ITEMS = 5
+CLOSE_TAG, FURTHER_TAG = 0.75, 0.5  # of the best tag's z, within a facet
+TAGS_OF_A_FACET = 8
+MIN_THEME_SHARE = 0.15  # of a user's snippets
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """Evidence of a user, read once."""
+    """Evidence of a user, read once; `told` are the snippets by subreddit."""
 
     subreddits: list[Item]
     tags: list[Item]
     snippets: list[Item]
     readings: list[Reading]
+    told: dict[str | None, list[tuple[Item, Reading]]]
 
-    def of_subreddit(self, name: str | None) -> list[tuple[Item, Reading]]:
-        pairs = zip(self.snippets, self.readings, strict=True)
-        return [(item, reading) for item, reading in pairs if item.subreddit == name]
+    @classmethod
+    def of(cls, user: UserEvidence) -> _Notes:
+        snippets = user.of(SNIPPET)
+        readings = [read_text(item.text) for item in snippets]
+        told: dict[str | None, list[tuple[Item, Reading]]] = {}
+        for item, reading in zip(snippets, readings, strict=True):
+            told.setdefault(item.subreddit, []).append((item, reading))
+        return cls(user.of(SUBREDDIT), user.of(TAG), snippets, readings, told)
 
 
 class GroundedVerbalizer:
@@ -62,17 +72,16 @@ class GroundedVerbalizer:
 def verbalize_user(user: UserEvidence, seed: int) -> Outcome:
     """The persona of one user, or why there is none."""
     wording = Wording(user.user_id, seed)
-    snippets = user.of(SNIPPET)
-    readings = [read_text(item.text) for item in snippets]
-    notes = _Notes(user.of(SUBREDDIT), user.of(TAG), snippets, readings)
+    notes = _Notes.of(user)
     interests = (*_interests(notes, wording), *_themes_across(notes, wording))
     aesthetic = _aesthetic(notes.tags, wording)
-    affect = _affect(notes, wording)
+    scores = _scores(notes)
+    affect = _affect(notes, scores, wording)
     claims = [*interests, *aesthetic, *affect]
     if not claims:
         return Failed(Failure.NOTHING_TO_SAY, f"{len(user.items)} items support no claim")
     persona = Persona(
-        summary=_summary(notes, affect, wording),
+        summary=_summary(notes, scores, wording),
         interests=interests,
         aesthetic=aesthetic,
         affect=affect,
@@ -85,7 +94,7 @@ def verbalize_user(user: UserEvidence, seed: int) -> Outcome:
 def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
     claims = []
     for place, item in enumerate(notes.subreddits[:MAX_INTERESTS]):
-        told = notes.of_subreddit(item.subreddit)
+        told = notes.told.get(item.subreddit, [])
         about = topic(item.text)
         name = f" (r/{item.text})" if about.known and about.text != item.text else ""
         if place == 0 and item.weight >= STRONG_SHARE:
@@ -107,36 +116,41 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
 
 
 def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: int) -> str:
-    """What the snippets of one subreddit are about, if two snippets or two words agree."""
-    support: dict[str, int] = {}
-    details: dict[str, list[str]] = {}
-    for reading in readings:
-        for theme, found in reading.themes.items():
-            support[theme] = support.get(theme, 0) + 1
-            details.setdefault(theme, []).extend(found)
-    clear = [t for t, count in support.items() if count >= 2 or len(set(details[t])) >= 2]
-    clear.sort(key=lambda theme: (-support[theme], -len(set(details[theme])), theme))
-    fresh = [theme for theme in clear if theme != about]
-    usual = [theme for theme in fresh if support[theme] >= 2]
-    if not fresh:
+    """What the snippets of one subreddit are about; a theme needs two different words of its own.
+
+    "usual subject" is for what two snippets share; one snippet only touches on it.
+    """
+    support = Counter(theme for reading in readings for theme in reading.themes)
+    if not support:
+        return ""
+    found = {t: frozenset().union(*(r.themes.get(t, ()) for r in readings)) for t in support}
+    clear = sorted(
+        (theme for theme in support if len(found[theme]) >= 2 and theme != about),
+        key=lambda theme: (-support[theme], -len(found[theme]), theme),
+    )
+    usual = [theme for theme in clear if support[theme] >= 2]
+    if not clear:
         return ""
     options = words.THEME_SUFFIX if usual else words.THEME_ONCE
-    fresh = (usual or fresh)[:2]
-    return wording.pick(f"themes:{place}", options).format(themes=join_words(fresh))
+    chosen = (usual or clear)[:2]
+    return wording.pick(f"themes:{place}", options).format(themes=join_words(chosen))
 
 
 def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:
-    """Themes of at least three snippets in at least two subreddits."""
-    seen: dict[str, list[Item]] = {}
+    """Themes of at least three snippets, in two subreddits, with three different words."""
+    seen: dict[str, list[tuple[Item, frozenset[str]]]] = {}
     for item, reading in zip(notes.snippets, notes.readings, strict=True):
-        for theme in reading.themes:
-            seen.setdefault(theme, []).append(item)
+        for theme, found in reading.themes.items():
+            seen.setdefault(theme, []).append((item, found))
     claims = []
-    for theme, items in sorted(seen.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        if len(items) < 3 or len({item.subreddit for item in items}) < 2:
+    for theme, pairs in sorted(seen.items(), key=lambda entry: (-len(entry[1]), entry[0])):
+        items = [item for item, _ in pairs]
+        share = len(items) / len(notes.snippets)
+        is_wide = len({item.subreddit for item in items}) >= 2
+        is_rich = len(frozenset().union(*(found for _, found in pairs))) >= 3
+        if len(items) < 3 or share < MIN_THEME_SHARE or not (is_wide and is_rich):
             continue
         text = wording.pick(f"across:{theme}", words.THEME_ACROSS).format(theme=theme)
-        share = len(items) / len(notes.snippets)
         confidence = _clip(0.4 + 0.3 * share + 0.2 * _saturating(len(items), 4))
         cited = tuple(item.evidence_id for item in items[:MAX_CITED])
         claims.append(Claim(text=text, evidence=cited, confidence=confidence))
@@ -153,29 +167,40 @@ def _aesthetic(tags: list[Item], wording: Wording) -> tuple[Taste, ...]:
 
 
 def _taste(facet: str, items: list[Item], wording: Wording) -> Taste:
-    best = items[0]
-    close = [item for item in items[1:] if item.weight >= 0.6 * best.weight]
-    further = [item for item in items[1:] if item.weight < 0.6 * best.weight]
-    things = join_words([facet_phrase(wording, facet, item.text) for item in (best, *close)])
-    grade = next(options for z, options in words.TASTE_GRADES if best.weight >= z)
+    best = items[0].weight
+    close = [item for item in items if item.weight >= CLOSE_TAG * best]
+    further = [i for i in items if i not in close and i.weight >= FURTHER_TAG * best]
+    certainty = tag_certainty(best)
+    grade = next(options for floor, options in words.TASTE_GRADES if certainty >= floor)
+    things = facet_phrase(wording, facet, [item.text for item in close])
     text = wording.pick(f"taste:{facet}", grade).format(things=things)
     if further:
-        lesser = join_words([facet_phrase(wording, facet, item.text) for item in further])
-        text += f"; less so, {lesser}"
-    certainty = 1 - math.exp(-best.weight / 1.6)
+        text += f"; less so, {facet_phrase(wording, facet, [item.text for item in further])}"
     return Taste(
         facet=facet,
         text=text,
-        evidence=tuple(item.evidence_id for item in items[:MAX_CITED]),
-        confidence=_clip(certainty * (INFERRED_DISCOUNT if best.inferred else 1.0)),
+        evidence=tuple(item.evidence_id for item in (*close, *further))[:MAX_CITED],
+        confidence=_clip(certainty * (INFERRED_DISCOUNT if items[0].inferred else 1.0)),
     )
 
 
-def _affect(notes: _Notes, wording: Wording) -> tuple[Trait, ...]:
-    traits = []
-    if len(notes.snippets) >= MIN_REMARKS:
-        scores = score_traits(notes.readings)[:MAX_TRAITS]
-        traits += [_trait(score, notes, wording) for score in scores]
+def tag_certainty(z: float) -> float:
+    """Probability that the best of eight tags of a facet does not reach `z` by chance.
+
+    A user without any taste has a best tag, too: of eight standard normal scores the best is
+    above 1.4 half of the time.
+    """
+    return float((0.5 * (1 + math.erf(z / math.sqrt(2)))) ** TAGS_OF_A_FACET)
+
+
+def _scores(notes: _Notes) -> list[TraitScore]:
+    if len(notes.snippets) < MIN_REMARKS:
+        return []
+    return score_traits(notes.readings)[:MAX_TRAITS]
+
+
+def _affect(notes: _Notes, scores: list[TraitScore], wording: Wording) -> tuple[Trait, ...]:
+    traits = [_trait(score, notes, wording) for score in scores]
     breadth = _breadth(notes.subreddits, wording)
     return tuple([*traits, breadth] if breadth else traits)
 
@@ -183,7 +208,9 @@ def _affect(notes: _Notes, wording: Wording) -> tuple[Trait, ...]:
 def _trait(score: TraitScore, notes: _Notes, wording: Wording) -> Trait:
     pairs = zip(notes.snippets, notes.readings, strict=True)
     shown = [item.evidence_id for item, reading in pairs if score.name in reading.traits]
-    text = wording.pick(f"trait:{score.name}", words.TRAIT_CLAIMS).format(
+    often = score.share >= words.OFTEN_SHARE
+    options = words.TRAIT_CLAIMS if often else words.TRAIT_CLAIMS_AT_TIMES
+    text = wording.pick(f"trait:{score.name}", options).format(
         trait=_adjective(score.name, wording), hits=score.hits, total=len(notes.snippets)
     )
     confidence = _clip(0.25 + 0.7 * score.floor)
@@ -213,15 +240,15 @@ def _breadth(subreddits: list[Item], wording: Wording) -> Trait | None:
     return Trait(name="breadth", text=text, evidence=cited, confidence=confidence)
 
 
-def _summary(notes: _Notes, affect: tuple[Trait, ...], wording: Wording) -> str:
+def _summary(notes: _Notes, traits: list[TraitScore], wording: Wording) -> str:
     sentences = [_summary_interests(notes.subreddits, wording)]
     if notes.tags:
         sentences.append(_summary_taste(notes.tags, wording))
-    tones = [trait.name for trait in affect if trait.name in words.TRAIT_ADJECTIVES]
-    if tones:
-        traits = join_words([_adjective(name, wording) for name in tones])
-        options = words.SUMMARY_TRAITS
-        sentences.append(wording.pick("summary:traits", options).format(traits=traits))
+    if traits:
+        often = [score for score in traits if score.share >= words.OFTEN_SHARE]
+        told = join_words([_adjective(score.name, wording) for score in often or traits])
+        options = words.SUMMARY_TRAITS if often else words.SUMMARY_TRAITS_AT_TIMES
+        sentences.append(wording.pick("summary:traits", options).format(traits=told))
     if any(item.inferred for item in notes.tags):
         sentences.append(wording.pick("caveat", words.CAVEAT_INFERRED))
     elif len(notes.subreddits) + len(notes.snippets) < THIN_ITEMS or len(sentences) < 2:
@@ -240,17 +267,20 @@ def _summary_interests(subreddits: list[Item], wording: Wording) -> str:
 
 
 def _summary_taste(tags: list[Item], wording: Wording) -> str:
-    by_facet: dict[str | None, Item] = {}
+    by_facet: dict[str, Item] = {}
     for item in tags:
-        by_facet.setdefault(item.facet, item)
-    best = sorted(by_facet.values(), key=lambda item: -item.weight)
-    phrases = {item: facet_phrase(wording, item.facet or "", item.text) for item in best}
-    strong = [phrases[item] for item in best if item.weight >= words.DRAWN_FROM_Z][:3]
-    weak = [phrases[item] for item in best if item.weight < words.DRAWN_FROM_Z][:2]
+        by_facet.setdefault(item.facet or "", item)
+    best = sorted(by_facet.items(), key=lambda pair: (-pair[1].weight, pair[0]))
+    phrases = [
+        (facet_phrase(wording, facet, [item.text]), tag_certainty(item.weight) >= words.DRAWN_FROM)
+        for facet, item in best
+    ]
+    strong = [phrase for phrase, is_strong in phrases if is_strong][:3]
+    weak = [phrase for phrase, is_strong in phrases if not is_strong][: 2 if strong else 1]
     if not strong:
         options = words.SUMMARY_TASTE_WEAK
         return wording.pick("summary:taste", options).format(weak=join_words(weak))
-    inferred = any(item.inferred for item in best)
+    inferred = any(item.inferred for item in tags)
     graded = words.SUMMARY_TASTE_INFERRED if inferred else words.SUMMARY_TASTE
     sentence = wording.pick("summary:taste", graded).format(strong=join_words(strong))
     if not weak:

@@ -25,11 +25,14 @@ for _theme, _terms in _THEMES.items():
         _THEME_OF_WORD[_term] = (*_THEME_OF_WORD.get(_term, ()), _theme)
 _TRAIT_OF_WORD = {word: name for name, trait in _AFFECT.items() for word in trait["words"]}
 _TRAIT_OF_PHRASE = {phrase: name for name, trait in _AFFECT.items() for phrase in trait["phrases"]}
+_THEME_WORDS, _TRAIT_WORDS = frozenset(_THEME_OF_WORD), frozenset(_TRAIT_OF_WORD)
+_PHRASE_HEADS = frozenset(phrase.split()[0] for phrase in _TRAIT_OF_PHRASE)
 _PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_TRAIT_OF_PHRASE)) + r")\b")
 
 # Share of snippets that show each trait among 9,000 recorded submissions and comments of 990
 # subreddits: what is usual is not worth saying of anybody.
 USUAL = {name: float(trait["usual"]) for name, trait in _AFFECT.items()}  # type: ignore[arg-type]
+MIN_TRAIT_SHARE = 0.15
 TRAITS = tuple(_AFFECT)
 THEMES = tuple(_THEMES)
 
@@ -38,7 +41,7 @@ THEMES = tuple(_THEMES)
 class Reading:
     """What one text shows: themes and the lexicon words that show them, and traits."""
 
-    themes: dict[str, tuple[str, ...]]
+    themes: dict[str, frozenset[str]]
     traits: frozenset[str]
 
 
@@ -62,36 +65,40 @@ class TraitScore:
 def read_text(text: str) -> Reading:
     """Themes and traits of one text; negated words ("not great") show no trait."""
     words = words_of(text)
-    themes: dict[str, list[str]] = {}
-    traits: set[str] = set()
-    for place, word in enumerate(words):
-        for theme in _THEME_OF_WORD.get(word, ()):
-            themes.setdefault(theme, []).append(word)
-        trait = _TRAIT_OF_WORD.get(word)
-        if trait and _NEGATIONS.isdisjoint(words[max(0, place - 3) : place]):
-            traits.add(trait)
-    traits.update(_TRAIT_OF_PHRASE[phrase] for phrase in _PHRASE.findall(" ".join(words)))
+    present = set(words)
+    themes: dict[str, set[str]] = {}
+    for word in sorted(_THEME_WORDS & present):
+        for theme in _THEME_OF_WORD[word]:
+            themes.setdefault(theme, set()).add(word)
+    traits = {_TRAIT_OF_WORD[w] for w in _TRAIT_WORDS & present if not _is_negated(words, w)}
+    if not _PHRASE_HEADS.isdisjoint(present):
+        traits.update(_TRAIT_OF_PHRASE[phrase] for phrase in _PHRASE.findall(" ".join(words)))
     if text.rstrip().endswith("?"):
         traits.add("curiosity")
     if "!!" in text:
         traits.add("enthusiasm")
-    unique = {theme: tuple(dict.fromkeys(found)) for theme, found in themes.items()}
-    return Reading(unique, frozenset(traits))
+    return Reading({theme: frozenset(found) for theme, found in themes.items()}, frozenset(traits))
+
+
+def _is_negated(words: list[str], word: str) -> bool:
+    """Whether every mention of a word has a negation among the three words before it."""
+    places = [place for place, other in enumerate(words) if other == word]
+    return all(not _NEGATIONS.isdisjoint(words[max(0, p - 3) : p]) for p in places)
 
 
 def score_traits(readings: Sequence[Reading]) -> list[TraitScore]:
     """Traits that show in more texts than is usual, the clearest first.
 
-    A trait counts with at least 2 texts and a Wilson floor above its usual share: few texts say
-    nothing, however unanimous.
+    A trait counts with at least 3 texts (2 where they are half of all), in 15% of all texts, and
+    with a Wilson floor half above its usual share: few texts say nothing, however unanimous.
     """
     scores = []
     for name in TRAITS:
         hits = sum(name in reading.traits for reading in readings)
-        if hits < 2:
+        if hits < 2 or (hits < 3 and 2 * hits < len(readings)):
             continue
         score = TraitScore(name, hits, hits / len(readings), wilson_floor(hits, len(readings)))
-        if score.floor > USUAL[name]:
+        if score.share >= MIN_TRAIT_SHARE and score.floor > 1.5 * USUAL[name]:
             scores.append(score)
     return sorted(scores, key=lambda score: (-score.floor / USUAL[score.name], score.name))
 

@@ -44,6 +44,8 @@ _SUBREDDITS = _by_term("subreddits")
 _STEM_LENGTHS = sorted({len(stem) for stem in _STEMS})
 _PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_PHRASES, key=len, reverse=True)) + r")\b")
 
+_PHRASE_HEADS = frozenset(phrase.split()[0] for phrase in _PHRASES)
+
 CATEGORIES = tuple(_TERMS)
 
 
@@ -71,6 +73,8 @@ def sensitive_category(text: str) -> str | None:
     found = next((c for c in map(_word_category, words) if c), None)
     if found:
         return found
+    if _PHRASE_HEADS.isdisjoint(words):
+        return None
     phrase = _PHRASE.search(" ".join(words))
     return _PHRASES[phrase.group()] if phrase else None
 

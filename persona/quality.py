@@ -9,6 +9,8 @@ import pyarrow as pa
 from persona.items import slug
 from persona.schema import Persona
 
+CAPTION_SHARE = 0.6  # of the surest claim; less sure ones add more noise than taste
+
 
 def grounded_claim_share(personas: pa.Table, evidence: pa.Table) -> float:
     """Share of claims whose every cited id is evidence of the same user.
@@ -57,12 +59,14 @@ def stated_tags(persona: Persona) -> list[tuple[str, str]]:
 def clip_text(persona: Persona) -> str:
     """A persona's visual taste as a caption, short enough for any CLIP; the summary if it has none.
 
-    "neon, cat, watercolor, closeup": the words that make the persona differ from others, without
-    the sentences around them, which would pull all personas to one place of CLIP's space.
+    "neon, cat": the first tag of every facet that is nearly as sure as the surest, without the
+    sentences around them, which would pull all personas to one place of CLIP's space.
     """
-    tags = [tag.replace("-", " ") for _, tag in stated_tags(persona)]
-    if tags:
-        return ", ".join(dict.fromkeys(tags))
+    sure = max((taste.confidence for taste in persona.aesthetic), default=0.0)
+    kept = [taste for taste in persona.aesthetic if taste.confidence >= CAPTION_SHARE * sure]
+    first = dict(reversed(stated_tags(persona.model_copy(update={"aesthetic": tuple(kept)}))))
+    if first:
+        return ", ".join(tag.replace("-", " ") for tag in reversed(first.values()))
     return " ".join(taste.text for taste in persona.aesthetic) or persona.summary
 
 

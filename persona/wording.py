@@ -39,40 +39,45 @@ THEME_ACROSS = (
     "Carries an interest in {theme} from one community to another",
 )
 
-TASTE_GRADES = (  # z-score from which a grade holds, its wordings
-    (2.0, ("Strongly drawn to {things}", "Clearly fond of {things}", "Seeks out {things}")),
-    (1.25, ("Drawn to {things}", "Likes {things}", "Has a taste for {things}")),
-    (0.8, ("Leans toward {things}", "Tends to favor {things}")),
+TASTE_GRADES = (  # certainty from which a grade holds, its wordings
+    (0.9, ("Strongly drawn to {things}", "Clearly fond of {things}", "Seeks out {things}")),
+    (0.6, ("Drawn to {things}", "Likes {things}", "Has a taste for {things}")),
+    (0.3, ("Leans toward {things}", "Tends to favor {things}")),
     (0.0, ("A slight leaning to {things}", "A faint preference for {things}")),
 )
-DRAWN_FROM_Z = 1.25
+DRAWN_FROM = 0.6
 
 FACET_PHRASES: dict[str, tuple[str, ...]] = {
-    "palette": ("{tag} colors", "{a_tag} palette", "{tag} tones"),
-    "subject": ("pictures of {tags}", "{tags} as a subject"),
-    "treatment": ("{a_tag} treatment", "{tag} treatments", "{a_tag} look"),
-    "medium": ("{tag} as a medium", "work in {tag}"),
-    "composition": ("{tag} compositions", "{a_tag} composition", "{tag} framing"),
-    "mood": ("{a_tag} mood", "{a_tag} atmosphere"),
-    "era": ("the {tag} look", "{tag} style"),
+    "palette": ("{tags} colors", "{tags} tones", "{tags} palettes"),
+    "subject": ("pictures of {plurals}", "{plurals} as subjects", "images of {plurals}"),
+    "treatment": ("{tags} treatments", "{tags} looks", "work with {a_tags} treatment"),
+    "medium": ("{plurals}", "{plurals} as a form"),
+    "composition": ("{tags} compositions", "{tags} framing", "{tags} shots"),
+    "mood": ("{tags} moods", "{a_tags} atmosphere"),
+    "era": ("{tags} style", "{tags} looks"),
 }
-OTHER_FACET = ("{tag} as the {facet}",)
+OTHER_FACET = ("{tags} as the {facet}",)
 
 TRAIT_ADJECTIVES = {
     "warmth": ("warm", "friendly"),
-    "enthusiasm": ("enthusiastic", "full of enthusiasm"),
+    "enthusiasm": ("enthusiastic", "eager"),
     "curiosity": ("curious", "inquisitive"),
-    "humour": ("playful", "quick to joke"),
-    "thoughtfulness": ("thoughtful", "given to weighing reasons"),
+    "humour": ("playful", "humorous"),
+    "thoughtfulness": ("thoughtful", "reflective"),
     "bluntness": ("blunt", "outspoken"),
-    "nostalgia": ("nostalgic", "fond of looking back"),
-    "helpfulness": ("helpful", "ready with advice"),
+    "nostalgia": ("nostalgic", "given to memories"),
+    "helpfulness": ("helpful", "obliging"),
 }
 TRAIT_CLAIMS = (
     "Comes across as {trait}, in {hits} of {total} remarks",
     "Sounds {trait} in {hits} of {total} remarks",
     "Tends to be {trait}: {hits} of {total} remarks show it",
 )
+TRAIT_CLAIMS_AT_TIMES = (
+    "At times {trait}: {hits} of {total} remarks show it",
+    "Now and then {trait}, in {hits} of {total} remarks",
+)
+OFTEN_SHARE = 1 / 3
 BROAD = (
     "Spreads attention over many different subjects",
     "Divides attention widely instead of settling on one thing",
@@ -83,6 +88,8 @@ FOCUSED = (
 )
 
 SUMMARY_MANY = (
+    "Few things hold their attention like {first}, though {rest} come close.",
+    "Ask what occupies them and the answer is {first}, followed by {rest}.",
     "Attention here goes first to {first}, then to {rest}.",
     "This is someone who keeps returning to {first} and also follows {rest}.",
     "Much of what they do revolves around {first}, with {rest} beside it.",
@@ -95,11 +102,14 @@ SUMMARY_ONE = (
 )
 SUMMARY_NO_INTEREST = ("No single interest stands out in what this person does.",)
 SUMMARY_TASTE = (
+    "What they like to look at: {strong}",
+    "Where pictures are concerned, they like {strong}",
     "In pictures, they are drawn to {strong}",
     "Visually, they favor {strong}",
     "Their eye goes to {strong}",
 )
 SUMMARY_TASTE_INFERRED = (
+    "Their communities point to a liking for {strong}",
     "In pictures, they would seem drawn to {strong}",
     "Judging by the company they keep, their eye goes to {strong}",
     "Their visual taste appears to favor {strong}",
@@ -112,7 +122,11 @@ SUMMARY_WEAK_SUFFIX = (", with a slight leaning to {weak}.", ", and a little to 
 SUMMARY_TRAITS = (
     "They come across as {traits}.",
     "In tone they are {traits}.",
-    "Their remarks show someone {traits}.",
+    "Their remarks sound {traits}.",
+)
+SUMMARY_TRAITS_AT_TIMES = (
+    "At times they sound {traits}.",
+    "Now and then they come across as {traits}.",
 )
 CAVEAT_INFERRED = (
     "The visual part is inferred from the communities they take part in, not from own pictures.",
@@ -137,7 +151,8 @@ _UNCOUNTED = frozenset(
             "graffiti",
         ),
         *("jewelry", "landscape", "nature", "people", "sheep", "sky", "snow", "space", "street"),
-        *("text", "typography", "water", "weather", "wildlife"),
+        *("text", "typography", "water", "weather", "wildlife", "aircraft", "coffee", "needlework"),
+        *("woodwork", "watercolor"),
     )
 )
 
@@ -164,16 +179,34 @@ def with_article(phrase: str) -> str:
     return f"{'an' if phrase[:1] in 'aeiou' else 'a'} {phrase}"
 
 
-def plural(noun: str) -> str:
-    """The plural of a single countable noun; phrases and uncountable nouns stay as they are."""
-    if " " in noun or noun in _UNCOUNTED or noun.endswith("s"):
+def plural(phrase: str) -> str:
+    """The plural of a noun phrase: "wild animal" -> "wild animals", "lake or river" of both."""
+    if " or " in phrase:
+        return " or ".join(map(plural, phrase.split(" or ")))
+    *before, noun = phrase.split(" ")
+    return " ".join([*before, _plural_noun(noun)])
+
+
+def _plural_noun(noun: str) -> str:
+    if noun in _UNCOUNTED or noun.endswith("s"):
         return noun
+    if noun.endswith("fe"):
+        return noun[:-2] + "ves"
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return noun[:-1] + "ies"
     return noun + ("es" if noun.endswith(("x", "ch", "sh", "z")) else "s")
 
 
-def facet_phrase(wording: Wording, facet: str, tag: str) -> str:
-    """A noun phrase for one visual tag: "neon colors", "a watercolor look"."""
-    template = wording.pick(f"facet:{facet}", FACET_PHRASES.get(facet, OTHER_FACET))
-    return template.format(tag=tag, tags=plural(tag), a_tag=with_article(tag), facet=facet)
+def facet_phrase(wording: Wording, facet: str, tags: Sequence[str]) -> str:
+    """A noun phrase for tags of one facet: "neon and jewel colors", "pictures of cats"."""
+    templates = FACET_PHRASES.get(facet, OTHER_FACET)
+    # "framed framing": a template may not repeat the stem of a tag.
+    fitting = [t for t in templates if not any(tag[:4] in t for tag in tags)]
+    template = wording.pick(f"facet:{facet}", fitting or templates)
+    joined = join_words(tags)
+    return template.format(
+        tags=joined,
+        plurals=join_words([plural(tag) for tag in tags]),
+        a_tags=with_article(joined),
+        facet=facet,
+    )

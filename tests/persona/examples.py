@@ -56,9 +56,9 @@ def rich_user(user_id: str = "rich") -> UserEvidence:
             snippet("askeveryone", 0, "Nothing to see at this desk."),
             tag("palette", "neon", 2.6),
             tag("subject", "cat", 1.5),
-            tag("palette", "sunset", 0.9),
+            tag("palette", "sunset", 1.4),
             tag("treatment", "watercolor", 0.9),
-            tag("composition", "closeup", 0.6),
+            tag("composition", "closeup", 0.8),
             image("abc"),
         ),
     )

@@ -9,7 +9,7 @@ from persona.lexicon import THEMES, TRAITS, USUAL, Reading, read_text, score_tra
 
 def test_a_text_shows_themes_with_their_words() -> None:
     reading = read_text("My camera, that lens and a CAMERA again.")
-    assert reading.themes == {"photography": ("camera", "lens")}
+    assert reading.themes == {"photography": {"camera", "lens"}}
     assert reading.traits == frozenset()
 
 
@@ -35,9 +35,11 @@ def test_a_text_shows_traits(text: str, traits: set[str]) -> None:
 
 def test_traits_need_more_than_is_usual() -> None:
     lovely, plain = Reading({}, frozenset({"warmth"})), Reading({}, frozenset())
-    assert [s.name for s in score_traits([lovely] * 3 + [plain])] == ["warmth"]
+    assert [s.name for s in score_traits([lovely] * 3 + [plain] * 4)] == ["warmth"]
+    assert [s.name for s in score_traits([lovely] * 2 + [plain])] == ["warmth"]
+    assert score_traits([lovely] * 2 + [plain] * 3) == []
     assert score_traits([lovely]) == []
-    assert score_traits([lovely] * 2 + [plain] * 40) == []
+    assert score_traits([lovely] * 6 + [plain] * 40) == []
     assert score_traits([]) == []
 
 

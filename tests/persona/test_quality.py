@@ -78,9 +78,10 @@ def test_surer_claims_come_first() -> None:
 def test_the_caption_is_short_and_falls_back_to_words() -> None:
     tastes = (
         taste("palette", "neon; less so, sunset tones", "g:palette:neon", "g:palette:sunset"),
-        taste("subject", "cats", "g:subject:cat", confidence=0.9),
+        taste("subject", "cats", "g:subject:cat", confidence=0.8),
+        taste("mood", "Calm moods", "g:mood:calm", confidence=0.4),
     )
-    assert clip_text(persona_of(tastes=tastes)) == "cat, neon, sunset"
+    assert clip_text(persona_of(tastes=tastes)) == "cat, neon"
     free = (taste("mood", "Quiet and foggy scenes", "i:abc"),)
     assert clip_text(persona_of(tastes=free)) == "Quiet and foggy scenes"
     assert clip_text(persona_of()) == "First sentence here. Second one."

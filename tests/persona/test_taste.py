@@ -41,7 +41,7 @@ def test_what_all_like_says_nothing() -> None:
 
 
 def test_best_tags_come_by_user_then_strength() -> None:
-    z_UT = np.array([[0.4, 0.6, 3.0, 1.0], [0.0, 0.0, 0.0, 0.5], [-1.0, 0.0, 0.1, 0.2]])
+    z_UT = np.array([[0.4, 0.8, 3.0, 1.0], [0.0, 0.0, 0.0, 0.75], [-1.0, 0.0, 0.1, 0.2]])
     user_K, tag_K = top_tags(z_UT, VOCABULARY, per_facet=1)
     assert list(zip(user_K.tolist(), tag_K.tolist(), strict=True)) == [(0, 2), (0, 1), (1, 3)]
     user_K, tag_K = top_tags(z_UT, VOCABULARY, per_facet=2)

@@ -25,7 +25,10 @@ def test_words_are_joined() -> None:
         ("fox", "foxes"),
         ("beach", "beaches"),
         ("architecture", "architecture"),
-        ("city street", "city street"),
+        ("night street", "night street"),
+        ("wild animal", "wild animals"),
+        ("lake or river", "lakes or rivers"),
+        ("knife", "knives"),
     ],
 )
 def test_plurals(noun: str, expected: str) -> None:
@@ -47,4 +50,18 @@ def test_choices_are_repeatable_and_use_all_options() -> None:
 
 
 def test_unknown_facets_are_named() -> None:
-    assert facet_phrase(Wording("ann", 0), "texture", "velvet") == "velvet as the texture"
+    assert facet_phrase(Wording("ann", 0), "texture", ["velvet"]) == "velvet as the texture"
+
+
+def test_tags_of_one_facet_share_a_noun() -> None:
+    phrases = {facet_phrase(Wording(f"u{i}", 0), "subject", ["cat", "city"]) for i in range(30)}
+    assert phrases == {
+        "pictures of cats and cities",
+        "images of cats and cities",
+        "cats and cities as subjects",
+    }
+
+
+def test_a_template_does_not_repeat_the_tag() -> None:
+    phrases = {facet_phrase(Wording(f"u{i}", 0), "composition", ["framed"]) for i in range(30)}
+    assert phrases == {"framed compositions", "framed shots"}
