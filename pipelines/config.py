@@ -35,10 +35,14 @@ class IngestConfig:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise ConfigError("inputs is empty: name at least one dump file, folder or glob")
+        if isinstance(self.inputs, str):
+            raise ConfigError(f"inputs={self.inputs!r}: expected a tuple of texts, not one text")
         if self.over_18 not in OVER_18:
             raise ConfigError(f"over_18={self.over_18!r}: expected one of {OVER_18}")
         if self.on_corrupt not in ON_CORRUPT:
             raise ConfigError(f"on_corrupt={self.on_corrupt!r}: expected one of {ON_CORRUPT}")
+        if self.max_text_chars < 1:
+            raise ConfigError(f"max_text_chars={self.max_text_chars}: expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,16 @@ class InteractionsConfig:
     snippet_chars: int = 280
     min_snippet_chars: int = 12
 
+    def __post_init__(self) -> None:
+        for name in ("max_snippets", "snippet_chars"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")
+        if self.min_snippet_chars > self.snippet_chars:
+            raise ConfigError(
+                f"min_snippet_chars={self.min_snippet_chars}: expected at most snippet_chars="
+                f"{self.snippet_chars}, or no text is kept"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class BeamResources:
@@ -69,3 +83,7 @@ class BeamResources:
     runner: str = "DirectRunner"
     workers: int = 1
     options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"workers={self.workers}: expected at least 1")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import random
 from typing import Any
 
 import polars as pl
@@ -7,6 +9,7 @@ import pytest
 
 from pipelines.config import IngestConfig
 from pipelines.dumps import Kind
+from pipelines.media import MEDIA_KEYS
 from pipelines.pseudonym import Pseudonyms
 from pipelines.rows import Parsed, Tally, parse_batch, total, winners
 from tests.pipelines.test_records import COMMENT, SUBMISSION, lines
@@ -161,3 +164,52 @@ def test_rows_come_out_by_id() -> None:
     latest, tally = winners(parsed.versions)
     assert latest["id"].to_list() == [3, 5, 9]
     assert (tally.rows_out, tally.dropped) == (3, {"duplicate_id": 1})
+
+
+def test_any_values_in_any_fields_are_accounted_for() -> None:
+    rng = random.Random(5)
+    values: list[Any] = [
+        None,
+        True,
+        0,
+        -1,
+        1e300,
+        2**63,
+        "",
+        "x",
+        "t3_1",
+        "[deleted]",
+        "\0\ud83d",
+        "u_x",
+    ]
+    values += [
+        [],
+        {},
+        [{}],
+        [[None]],
+        {"items": [{"media_id": "aaaaa"}]},
+        {"images": [{}]},
+        "&amp;",
+    ]
+    values += [{"aaaaa": {"status": "valid", "e": "Image", "m": "image/png"}}, 1_570_000_000.5]
+    values += ["https://i.redd.it/abcde.jpg", {"was_deleted_later": True, "retrieved_2nd_on": "x"}]
+    extra = ["_meta", "removed_by_category", "retrieved_on", "retrieved_utc", "crosspost_parent"]
+    cases: list[tuple[Kind, dict[str, Any], list[str]]] = [
+        ("RS", SUBMISSION, [*SUBMISSION, *MEDIA_KEYS, *extra]),
+        ("RC", COMMENT, [*COMMENT, *extra]),
+    ]
+    for kind, base, keys in cases:
+        kept = 0
+        for _ in range(80):
+            objects = [
+                base | {key: rng.choice(values) for key in rng.sample(keys, rng.randrange(4))}
+                for _ in range(10)
+            ]
+            parsed = parse(kind, *(json.dumps(fields).encode() for fields in objects))
+            latest, last = winners(parsed.versions)
+            summed = total([parsed.tally, last])
+            assert summed.rows_in == 10
+            accounted = sum(summed.rejected.values()) + sum(summed.dropped.values())
+            assert summed.rows_out + accounted == 10
+            kept += latest.height
+        assert kept > 50
