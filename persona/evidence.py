@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
         dropped.update(assembled.dropped)
         run.progress(shard.index + 1, len(shards), "shards")
+    shutil.rmtree(folder.parent / "_spill", ignore_errors=True)
     return Counts(
         rows_in=len(user_ids),
         rows_out=told,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -79,12 +79,12 @@ def sensitive_category(text: str) -> str | None:
     return _PHRASES[phrase.group()] if phrase else None
 
 
-def sensitive_subreddit(name: str, readable: str) -> str | None:
+def sensitive_subreddit(name: str, words: Sequence[str] | None) -> str | None:
     """Category of a subreddit that no persona may rest on; None if it is harmless.
 
     Args:
         name: Lower case, no r/.
-        readable: Its name as words (`persona.topics.readable`), where single words can be seen.
+        words: That the name is run together from; None if it could not be cut.
     """
     if name in _SUBREDDITS:
         return _SUBREDDITS[name]
@@ -92,10 +92,10 @@ def sensitive_subreddit(name: str, readable: str) -> str | None:
     stem = next((s for s in _STEMS if s in plain), None)
     if stem:
         return _STEMS[stem]
-    if readable == name:  # not cut into words: look for long terms anywhere
+    if words is None:
         inside = next((w for w in _WORDS if len(w) >= _INSIDE_CHARS and w in plain), None)
         return _WORDS[inside] if inside else None
-    return sensitive_category(readable)
+    return sensitive_category(" ".join(words))
 
 
 def is_public_subreddit(name: str) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from persona.items import slug
 from persona.schema import Persona
@@ -54,6 +57,26 @@ def stated_tags(persona: Persona) -> list[tuple[str, str]]:
         for facet, tag in (_parts(id_) for id_ in taste.evidence if id_.startswith("g:"))
         if _says(taste.text, tag)
     ]
+
+
+def vendi_score(x_ND: NDArray[np.floating[Any]]) -> float:
+    """Effective number of different rows among unit vectors: 1 if all are alike, at most N.
+
+    The exponential of the entropy of the eigenvalues of the cosine matrix over N; the same
+    eigenvalues come from the smaller of [N, N] and [D, D].
+
+    Raises:
+        ValueError: There are no rows.
+
+    Source: Friedman and Dieng 2023, "The Vendi Score", eq. 1, arXiv:2210.02410.
+    """
+    if not len(x_ND):
+        raise ValueError("x_ND has no rows; expected at least one vector")
+    x_ND = np.asarray(x_ND, np.float64)
+    gram = x_ND @ x_ND.T if len(x_ND) < x_ND.shape[1] else x_ND.T @ x_ND
+    share = np.linalg.eigvalsh(gram / len(x_ND))
+    share = share[share > 1e-12]
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def clip_text(persona: Persona) -> str:

@@ -6,6 +6,7 @@ Step index_personas: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE.
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
@@ -186,6 +187,7 @@ def index_personas(config: StoreConfig, resources: PersonaResources, run: Run) -
     for shard in shards:
         store.upsert(store_rows(*tables.read(shard), versions))
         run.progress(shard.index + 1, len(shards), "shards")
+    shutil.rmtree(run.staged(PERSONA_STORE).parent / "_spill", ignore_errors=True)
     if shards:
         store.build_indexes(config.index_rows)
     store.compact()

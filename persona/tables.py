@@ -14,7 +14,7 @@ EVIDENCE = Table(
     schema=pa.schema(
         [
             USER_ID,
-            column("evidence_id", pa.string(), "short and stable, e.g. s:analog, t1_abc, g:neon"),
+            column("evidence_id", pa.string(), "short and stable: s:jazz, t1_abc, g:palette:neon"),
             column("kind", pa.string(), "subreddit, snippet, tag, image or neighbour"),
             column("subreddit", pa.string(), "where it comes from", nullable=True),
             column("facet", pa.string(), "of a tag: palette, subject, ...", nullable=True),
@@ -49,7 +49,7 @@ QUARANTINE = Table(
     schema=pa.schema(
         [
             USER_ID,
-            column("reason", pa.string(), "closed set: persona.verbalize.Failure"),
+            column("reason", pa.string(), "closed set: persona.verbalizer.Failure"),
             column("detail", pa.string(), "validator's message, no user text"),
         ]
     ),

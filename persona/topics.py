@@ -59,7 +59,7 @@ def is_allowed(subreddit: str) -> bool:
     if subreddit in _GLOSSES or not is_public_subreddit(subreddit):
         return subreddit in _GLOSSES
     name = subreddit[:-4] if _shows_pictures(subreddit) else subreddit
-    return "porn" not in name and sensitive_subreddit(name, readable(name)) is None
+    return "porn" not in name and sensitive_subreddit(name, split_words(name)) is None
 
 
 def _shows_pictures(subreddit: str) -> bool:

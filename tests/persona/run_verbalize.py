@@ -1,4 +1,4 @@
-"""The verbalize step as a process of its own, to be killed: `run_verbalize FOLDER BASE_URL`."""
+"""The verbalize step as a driver of its own, to be killed: `run_verbalize FOLDER URL RAY`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,11 @@ from persona.verbalize import verbalize
 from tests.persona.synthetic import make_run
 
 
-def main(folder: str, base_url: str) -> None:
-    """Run the step on the evidence under `folder`."""
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=256 * 1024**2,
-    )
+def main(folder: str, base_url: str, ray_address: str) -> None:
+    """Run the step on the evidence under `folder`, in the Ray that runs at `ray_address`."""
+    ray.init(address=ray_address, log_to_driver=False)
     config = VerbalizeConfig(verbalizer="openai", base_url=base_url, model="scripted")
     verbalize(config, PersonaResources(max_in_flight=2), make_run(Path(folder)))
-    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from persona.items import UserEvidence, evidence_table
-from persona.quality import clip_text, grounded_claim_share, stated_tags
+from persona.quality import clip_text, grounded_claim_share, stated_tags, vendi_score
 from persona.schema import Claim, Persona, Taste
 from persona.verbalizer import outcome_tables
 from tests.persona.examples import rich_user, thin_user
@@ -85,3 +86,11 @@ def test_the_caption_is_short_and_falls_back_to_words() -> None:
     free = (taste("mood", "Quiet and foggy scenes", "i:abc"),)
     assert clip_text(persona_of(tastes=free)) == "Quiet and foggy scenes"
     assert clip_text(persona_of()) == "First sentence here. Second one."
+
+
+def test_diversity_counts_different_vectors() -> None:
+    assert vendi_score(np.eye(3, 8)) == pytest.approx(3.0)
+    assert vendi_score(np.eye(8)[[0, 0, 1, 1]]) == pytest.approx(2.0)
+    assert vendi_score(np.eye(2)[[0] * 9]) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="no rows"):
+        vendi_score(np.zeros((0, 4)))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import orjson
 import pytest
 
+from persona.privacy import sensitive_category
+from persona.schema import Claim
 from persona.topics import is_allowed, split_words, topic
 
 
@@ -52,6 +57,7 @@ def test_harmless_communities_are_allowed(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "gay",
         "depression",
         "askdepression",
         "mentalhealth",
@@ -74,3 +80,16 @@ def test_harmless_communities_are_allowed(name: str) -> None:
 )
 def test_sensitive_communities_are_refused(name: str) -> None:
     assert not is_allowed(name)
+
+
+def test_recorded_names_are_read_or_refused(shared_data: Path) -> None:
+    files = sorted((shared_data / "reddit" / "api").glob("*.ndjson"))
+    lines = [line for file in files for line in file.read_bytes().splitlines()]
+    names = {orjson.loads(line)["subreddit"].lower() for line in lines}
+    allowed = [name for name in names if is_allowed(name)]
+    assert 600 < len(allowed) < len(names) - 50
+    for name in allowed:
+        text = topic(name).text
+        assert sensitive_category(text) is None
+        assert Claim(text=f"{text} (r/{name})", evidence=("s:x",), confidence=0.5)
+    assert sum(topic(name).known for name in allowed) > 0.35 * len(allowed)
