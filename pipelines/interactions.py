@@ -7,7 +7,7 @@ each user and subreddit travel. The sums are in `pipelines.activity`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,19 +123,31 @@ def interactions(config: InteractionsConfig, resources: BeamResources, run: Run)
     folders = {table.name: run.staged(table) for table in (INTERACTIONS, SNIPPETS)}
     work = run.staged(INTERACTIONS).parent / "_work"
     shutil.rmtree(work, ignore_errors=True)
-    num_shards = min(_PREFIXES, 1 + num_rows // SHARD_ROWS)
-    with (
-        progress_from(work / "progress", run, num_rows, "rows"),
-        pipeline(resources, work / "workers.log") as root,
-    ):
-        reduced = (
-            root
-            | "Row groups" >> beam.Create([group for group, _ in groups])
-            | "Reduce"
-            >> beam.ParDo(Reduce(config, num_shards, work / "progress")).with_outputs(
-                "rows", main="partial"
-            )
-        )
+    with progress_from(work / "progress", run, num_rows, "rows"):
+        _run_pipeline(config, resources, groups, folders, work)
+    rows_out = sum(load_all(work / "rows"))
+    written = {table.name: 0 for table in (INTERACTIONS, SNIPPETS)}
+    for name, rows in load_all(work / "written"):
+        written[name] += rows
+    shutil.rmtree(work)
+    for table in (INTERACTIONS, SNIPPETS):
+        if not written[table.name]:
+            table.write(folders[table.name], table.empty(), "part-00000")
+    return Counts(rows_in=num_rows, rows_out=rows_out, written=written).assert_balanced()
+
+
+def _run_pipeline(
+    config: InteractionsConfig,
+    resources: BeamResources,
+    groups: Sequence[tuple[RowGroup, int]],
+    folders: dict[str, Path],
+    work: Path,
+) -> None:
+    num_shards = min(_PREFIXES, 1 + sum(rows for _, rows in groups) // SHARD_ROWS)
+    reduce = Reduce(config, num_shards, work / "progress")
+    with pipeline(resources, work / "workers.log") as root:
+        read = root | "Row groups" >> beam.Create([group for group, _ in groups])
+        reduced = read | "Reduce" >> beam.ParDo(reduce).with_outputs("rows", main="partial")
         written = (
             reduced.partial
             | "Shards" >> beam.GroupByKey()
@@ -143,15 +155,6 @@ def interactions(config: InteractionsConfig, resources: BeamResources, run: Run)
         )
         save_all(reduced.rows, work / "rows")
         save_all(written, work / "written")
-    rows_out = sum(load_all(work / "rows"))
-    written_rows = {table.name: 0 for table in (INTERACTIONS, SNIPPETS)}
-    for name, rows in load_all(work / "written"):
-        written_rows[name] += rows
-    shutil.rmtree(work)
-    for table in (INTERACTIONS, SNIPPETS):
-        if not written_rows[table.name]:
-            table.write(folders[table.name], table.empty(), "part-00000")
-    return Counts(rows_in=num_rows, rows_out=rows_out, written=written_rows).assert_balanced()
 
 
 def _row_groups(table: Table, run: Run) -> list[tuple[RowGroup, int]]:
