@@ -113,7 +113,7 @@ def test_a_cut_file_is_detected_and_its_lines_saved(
 ) -> None:
     # Random digits, so that the file is longer than one compressed block and some of it is saved.
     rng = random.Random(0)
-    lines = [b"%x" % rng.getrandbits(512) for _ in range(6_000)]
+    lines = [b"%x" % rng.getrandbits(512) for _ in range(16_000)]
     packed = PACKERS[suffix](b"\n".join(lines))
     cut = packed[: int(len(packed) * share)]
     got, error = salvage(tmp_path / f"RC{suffix}", cut)

@@ -246,3 +246,9 @@ def test_mutated_lines_are_all_accounted_for() -> None:
             assert records.num_lines + records.num_blank == physical
             numbers = [*records.frame["line_number"], *(number for number, _, _ in records.rejects)]
             assert len(set(numbers)) == records.num_lines
+
+
+def test_rejects_come_in_the_order_of_the_lines() -> None:
+    records = parse_comments(lines(COMMENT | {"id": 1}, b"{", COMMENT | {"id": 2}))
+    reasons = [(number, reason) for number, reason, _ in records.rejects]
+    assert reasons == [(1, Reason.BAD_ID), (2, Reason.BAD_JSON), (3, Reason.BAD_ID)]
