@@ -131,3 +131,12 @@ def test_a_wrong_precision_or_absent_device_is_refused_by_name(name: str, value:
 def test_unit_rows_leaves_a_row_of_zeros() -> None:
     rows = unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
     np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0.0, 0.0]]), rtol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("precision", "least"), [("fp32", 0.999), ("fp16", 0.995)])
+def test_a_gpu_gives_the_same_vectors(precision: str, least: float) -> None:
+    here = load_clip("tiny").encode_images(PICTURES)
+    there = load_clip("tiny", device="cuda", precision=precision).encode_images(PICTURES)
+    assert (here * there).sum(axis=1).min() > least
