@@ -237,15 +237,15 @@ def judge_archived(http_status: int, content: bytes, max_bytes: int) -> Fetched:
 
 
 def opted_out(robots_tags: Iterable[str]) -> bool:
-    """Whether X-Robots-Tag headers forbid use by machine learning, for all agents or this one."""
+    """Whether X-Robots-Tag headers forbid use by machine learning, for all crawlers or this one."""
     for header in robots_tags:
-        agent = ""
+        crawler = ""
         for part in header.lower().split(","):
             name, colon, directive = part.strip().rpartition(":")
-            # "unavailable_after: DATE" has a colon and names no agent.
+            # "unavailable_after: DATE" has a colon and names no crawler.
             if colon and not name.startswith("unavailable_after"):
-                agent = name.strip()
-            if agent in {"", "*", USER_AGENT} and directive.strip() in OPT_OUT_DIRECTIVES:
+                crawler = name.strip()
+            if crawler in {"", "*", USER_AGENT} and directive.strip() in OPT_OUT_DIRECTIVES:
                 return True
     return False
 

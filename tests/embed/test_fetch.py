@@ -316,7 +316,7 @@ def certificate(folder: Path, name: str) -> Path:
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
     ],
 )
-def test_opting_out_counts_for_all_agents_or_this_one(tags: list[str], expected: bool) -> None:
+def test_opting_out_counts_for_all_crawlers_or_this_one(tags: list[str], expected: bool) -> None:
     assert opted_out(tags) is expected
 
 
