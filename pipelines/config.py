@@ -87,3 +87,6 @@ class BeamResources:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}: expected at least 1")
+        for option in self.options:
+            if not option.startswith("--"):
+                raise ConfigError(f"option {option!r}: expected --name=value")

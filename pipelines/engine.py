@@ -9,13 +9,13 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import BeamResources
-from pipelines.contract import Run
+from pipelines.contract import ConfigError, Run
 from pipelines.quiet_beam import (
     FnApiRunner,
     PipelineOptions,
@@ -50,6 +50,7 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
         log: File for what worker processes on this machine print.
 
     Raises:
+        ConfigError: Beam does not know one of the options.
         OSError: What a worker met, with its error number: Beam reports it as text.
     """
     if resources.runner == _LOCAL:
@@ -58,7 +59,7 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
     else:
         runner, words = resources.runner, list(resources.options)
     try:
-        with quiet(logging.WARNING), beam.Pipeline(runner, PipelineOptions(words)) as opened:
+        with quiet(logging.WARNING), beam.Pipeline(runner, options_from(words)) as opened:
             yield opened
     except RuntimeError as error:
         found = _OS_ERROR.search(str(error))
@@ -66,6 +67,21 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
             raise
         number = int(found[1])
         raise OSError(number, f"{os.strerror(number)} in a Beam worker: {error}") from error
+
+
+def options_from(words: Sequence[str]) -> PipelineOptions:
+    """Beam's options of these `--name=value` words.
+
+    Raises:
+        ConfigError: Beam knows no such option; it would go on without it.
+    """
+    options = PipelineOptions(list(words))
+    unknown = (
+        options.get_all_options(retain_unknown_options=True).keys() - options.get_all_options()
+    )
+    if unknown:
+        raise ConfigError(f"Beam has no pipeline option {', '.join(sorted(unknown))}; see {words}")
+    return options
 
 
 def _local_runner(resources: BeamResources, log: Path) -> FnApiRunner:

@@ -20,6 +20,7 @@ from pipelines.contract import ConfigError
         (InteractionsConfig, {"snippet_chars": 0}, "snippet_chars=0"),
         (InteractionsConfig, {"snippet_chars": 11}, "min_snippet_chars=12: expected at most"),
         (BeamResources, {"workers": 0}, "workers=0"),
+        (BeamResources, {"options": ("--a=1", "b=2")}, "option 'b=2': expected --name=value"),
     ],
 )
 def test_wrong_values_are_named(make: Any, changes: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import BeamResources
-from pipelines.contract import Run
+from pipelines.contract import ConfigError, Run
 from pipelines.engine import (
     load_all,
     note,
@@ -41,6 +41,16 @@ def test_what_a_pipeline_saves_reaches_the_driver(tmp_path: Path) -> None:
         save_all(root | "None" >> beam.Create([]), tmp_path / "none")
     assert sorted(load_all(tmp_path / "some")) == [1, 2, 3]
     assert load_all(tmp_path / "none") == []
+
+
+@pytest.mark.engine
+def test_an_option_that_beam_does_not_know_is_named(tmp_path: Path) -> None:
+    resources = BeamResources(options=("--job_name=x", "--direct_num_worker=2"))
+    with (
+        pytest.raises(ConfigError, match="no pipeline option direct_num_worker;"),
+        pipeline(resources, tmp_path / "log"),
+    ):
+        pass
 
 
 @pytest.mark.engine
