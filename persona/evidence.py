@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig, PersonaResources
+from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE
 from persona.taste import Floats, TagVocabulary, measure_population
@@ -56,9 +58,17 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
 
 
 def load_vocabulary(run: Run) -> TagVocabulary:
-    """Tags of TAG_EMBEDDINGS, in file order."""
+    """Tags of TAG_EMBEDDINGS, in file order.
+
+    Raises:
+        ContractError: A facet or tag is too long or too odd for the sentences of a persona.
+    """
     table = TAG_EMBEDDINGS.read(run)
     facets, tags = (tuple(table.column(name).to_pylist()) for name in ("facet", "tag"))
+    for name, values, pattern in (("facet", facets, FACET_PATTERN), ("tag", tags, TAG_PATTERN)):
+        odd = next((value for value in values if not re.match(pattern, value)), None)
+        if odd is not None:
+            raise ContractError(f"tag_embeddings: {name} {odd!r} does not match {pattern}; rename")
     return TagVocabulary(facets, tags, vectors(table.column("embedding")))
 
 

@@ -21,6 +21,8 @@ _SENTENCE_END = re.compile(r"[.!?](?:[\"')\]]*)(?=\s|$)")
 # Brackets, pipes and backticks have no place in plain English, but in mark-up that was repeated.
 Line = Annotated[str, Field(pattern=r"^[^\r\n<>{}|`\\]{1,240}$")]
 EvidenceId = Annotated[str, Field(pattern=r"^[^\s]{1,96}$")]
+FACET_PATTERN = r"^[a-z][a-z0-9_ \-]{0,30}$"
+TAG_PATTERN = r"^[^\r\n<>{}|`\\]{1,40}$"  # as Line, and short enough for several in a claim
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -45,7 +47,7 @@ class Claim(_Strict):
 class Taste(Claim):
     """A claim about one facet of visual taste (palette, subject, ...)."""
 
-    facet: Annotated[str, Field(pattern=r"^[a-z][a-z_ ]{0,30}$")]
+    facet: Annotated[str, Field(pattern=FACET_PATTERN)]
 
 
 class Trait(Claim):

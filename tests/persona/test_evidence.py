@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from embed.tables import USER_IMAGES
+from embed.tables import TAG_EMBEDDINGS, USER_IMAGES
 from persona.config import EvidenceConfig, PersonaResources
 from persona.evidence import build_evidence, vectors
 from persona.items import Item, UserEvidence, group_users
@@ -163,6 +163,16 @@ def test_an_image_in_two_subreddits_is_shown_once(tmp_path: Path) -> None:
     publish_staged(run, EVIDENCE)
     keys = EVIDENCE.read(run, columns=["user_id", "evidence_id"]).to_pylist()
     assert len({tuple(row.values()) for row in keys}) == len(keys)
+
+
+@pytest.mark.parametrize(("facet", "tag"), [("Palette", "neon"), ("palette", "<neon>")])
+def test_odd_vocabularies_are_refused(tmp_path: Path, facet: str, tag: str) -> None:
+    run = make_run(tmp_path)
+    publish_world(run, world(2))
+    odd = {"facet": [facet], "tag": [tag], "embedding": TAG_EMBEDDINGS.read(run)["embedding"][:1]}
+    TAG_EMBEDDINGS.write(TAG_EMBEDDINGS.path(run), pa.table(odd))
+    with pytest.raises(ContractError, match="does not match"):
+        build_evidence(EvidenceConfig(), PersonaResources(), run)
 
 
 def test_vectors_refuse_nulls() -> None:
