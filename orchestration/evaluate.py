@@ -31,6 +31,7 @@ from orchestration.evaluation.user_map import user_map
 from orchestration.tables import EVALUATION
 from persona.config import PersonaResources
 from persona.quality import clip_text, grounded_claim_share
+from persona.schema import Persona
 from persona.tables import EVIDENCE, PERSONAS
 from pipelines.contract import Counts, Run, Table
 from pipelines.tables import INTERACTIONS
@@ -57,11 +58,15 @@ def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> C
 
 
 def link_metrics(table: pl.DataFrame) -> Metrics:
-    """MRR of each model on held-out edges; `mrr` is ours, `<model>_mrr` the others'."""
+    """MRR of each model on held-out edges; `mrr` is ours, `<model>_mrr` the others'.
+
+    `tfidf_mrr` is the better of the two TF-IDF neighbour models, by items and by users.
+    """
     chosen = table.filter((pl.col("split") == "transductive") & (pl.col("metric") == "mrr"))
     by_model = dict(chosen.select("model", "value").iter_rows())
     named = {f"{model}_mrr": value for model, value in by_model.items() if model != "gat"}
     named["mrr_lambda0"] = named.pop("lambda0_mrr", float("nan"))
+    named["tfidf_mrr"] = max(named["tfidf_items_mrr"], named["tfidf_users_mrr"])
     return {"mrr": by_model["gat"], **named, "all": table.to_dicts()}
 
 
@@ -83,18 +88,14 @@ def taste_metrics(truth: Truth, run: Run) -> Metrics:
     warm = [user for user in ids if user in with_images]
     p_UD = matrix(users["clip_embedding"])
     metrics = {
-        "with_images_top1": taste_top1(
-            p_UD[~is_cold], warm, truth.factors, tags, p_UD.mean(axis=0)
-        ),
-        "without_images_top1": taste_top1(
-            p_UD[is_cold], cold, truth.factors, tags, p_UD.mean(axis=0)
-        ),
+        "with_images_top1": taste_top1(p_UD[~is_cold], warm, truth.factors, tags, p_UD.mean(0)),
+        "without_images_top1": taste_top1(p_UD[is_cold], cold, truth.factors, tags, p_UD.mean(0)),
     }
-    zero_D = np.zeros(mean_SD.shape[1], np.float32)  # subreddit means are centred already
     for name in ("activity", "uniform", "idf", "oracle"):
         source = own if name == "oracle" else edges
-        x_UD = weighted_mean(source, name, names, mean_SD, cold)
-        metrics[f"{name}_top1"] = taste_top1(x_UD, cold, truth.factors, tags, zero_D)
+        x_UD = weighted_mean(source, name, names, mean_SD, ids)
+        top1 = taste_top1(x_UD[is_cold], cold, truth.factors, tags, x_UD.mean(0))
+        metrics[f"{name}_top1"] = top1
     planted = truth.factors.keys()
     metrics["users_without_images"] = len(planted & set(cold))
     metrics["users_with_images"] = len(planted & set(warm))
@@ -125,7 +126,9 @@ def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) ->
     heldout = _frame(HELDOUT_TARGETS, run).sort("user_id")
     both = heldout.join(personas.select("user_id", "persona"), on="user_id", how="inner")
     clip = load_clip(config.clip.model, config.clip.pretrained)
-    text_UD = clip.encode_texts([clip_text(text) for text in both["persona"]])
+    text_UD = clip.encode_texts(
+        [clip_text(Persona.model_validate_json(text)) for text in both["persona"]]
+    )
     won, p_value = own_versus_other(
         unit(text_UD), matrix(both["embedding"]), config.permutations, config.seed
     )
@@ -138,7 +141,7 @@ def shipped_zero_shot(clip: ClipConfig) -> Metrics:
         return {}
     from embed.tiny_clip.evaluate import zero_shot_accuracy
 
-    return dict(zero_shot_accuracy())
+    return dict(zero_shot_accuracy(copies=2))
 
 
 def _frame(table: Table, run: Run) -> pl.DataFrame:

@@ -63,12 +63,16 @@ def taste_top1(
 
 
 def subreddit_means(features: pl.DataFrame) -> tuple[list[str], Floats]:
-    """Names and mean images `[S, D]` of the subreddits that have images, minus the global mean."""
+    """Names and mean images `[S, D]` of the subreddits that have images, against the global mean.
+
+    Made unit: else subreddits of one look would outweigh those of many, which lowers every
+    baseline.
+    """
     with_images = features.filter(pl.col("num_images") > 0).sort("subreddit")
     sum_SD = matrix(with_images["image_sum"])
     num_S = with_images["num_images"].to_numpy().astype(np.float32)
     mean_SD = sum_SD / num_S[:, None]
-    return with_images["subreddit"].to_list(), mean_SD - sum_SD.sum(axis=0) / num_S.sum()
+    return with_images["subreddit"].to_list(), unit(mean_SD - sum_SD.sum(axis=0) / num_S.sum())
 
 
 def weighted_mean(

@@ -76,4 +76,4 @@ def test_subreddit_means_leave_out_those_without_images_and_the_global_mean() ->
     )
     names, mean = subreddit_means(features)
     assert names == ["a", "b"]
-    np.testing.assert_allclose(mean, np.stack([RED - BLUE, BLUE - RED]) / 2)
+    np.testing.assert_allclose(mean, np.stack([RED - BLUE, BLUE - RED]) / np.sqrt(2), rtol=1e-6)
