@@ -170,10 +170,18 @@ def _key(path: Path) -> Path:
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.runner import DiskFullError, RunLockedError
+    from pipelines.containers import CorruptDumpError
 
     # Libraries warn of optional parts that are not installed; what matters here is raised.
     logging.basicConfig(level=logging.ERROR)
-    mendable = (ConfigError, ContractError, MissingInputError, DiskFullError, RunLockedError)
+    mendable = (
+        ConfigError,
+        ContractError,
+        CorruptDumpError,
+        MissingInputError,
+        DiskFullError,
+        RunLockedError,
+    )
     try:
         app()
     except mendable as error:

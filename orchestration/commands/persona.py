@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
 
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
@@ -59,14 +64,17 @@ def search(
     if by not in ("text", "vector", "both"):
         raise ConfigError(f"--by {by!r}: expected text, vector or both")
     store = PersonaStore.open(PERSONA_STORE.path(Run(root=root)))
-    console = Console()
-    if by in ("text", "both"):
-        _print_hits("full text", store.search_text(text, k), console)
-    if by in ("vector", "both"):
-        _print_hits("vector (CLIP)", store.search_vector(_query(text, root), k), console)
+    match by:
+        case "text":
+            hits = store.search_text(text, k)
+        case "vector":
+            hits = store.search_vector(_query(text, root), k)
+        case _:
+            hits = store.search_both(text, _query(text, root), k)
+    _print_hits(f"{text} (by {by})", hits, Console())
 
 
-def _query(text: str, root: Path) -> list[float]:
+def _query(text: str, root: Path) -> NDArray[np.float32]:
     """`text` in the space of the personas' images: by the CLIP that embedded them."""
     from embed.clip import load_clip
     from orchestration.manifests import published
@@ -75,13 +83,11 @@ def _query(text: str, root: Path) -> list[float]:
     if manifest is None:
         raise MissingInputError(f"no images were embedded in {root}; search --by text")
     clip = manifest.config["clip"]
-    vector: list[float] = (
-        load_clip(clip["model"], clip["pretrained"]).encode_texts([text])[0].tolist()
-    )
-    return vector
+    loaded = load_clip(clip["model"], clip["pretrained"])
+    return loaded.encode_texts([text])[0]
 
 
-def _print_hits(title: str, rows: list[dict[str, Any]], console: Console) -> None:
+def _print_hits(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     table = Table("user", "persona", title=title, show_lines=True)
     for row in rows:
         table.add_row(row["user_id"], row["summary"])

@@ -97,7 +97,8 @@ def weighted_mean(
     np.add.at(x_UD, rows, weight_E[:, None] * mean_SD[columns])
     total_U = np.zeros(len(user_ids), np.float32)
     np.add.at(total_U, rows, weight_E)
-    return x_UD / np.maximum(total_U, 1e-12)[:, None]
+    mean_UD: Floats = np.divide(x_UD, np.maximum(total_U, 1e-12)[:, None], dtype=np.float32)
+    return mean_UD
 
 
 def baseline_weights(interactions: pl.DataFrame) -> pl.DataFrame:
@@ -112,7 +113,8 @@ def baseline_weights(interactions: pl.DataFrame) -> pl.DataFrame:
 
 def matrix(column: pl.Series) -> Floats:
     """A vector column as `[rows, D]` float32."""
-    return np.stack(column.to_numpy()).astype(np.float32) if len(column) else np.zeros((0, 1), "f4")
+    rows = list(column.to_numpy())
+    return np.stack(rows).astype(np.float32) if rows else np.zeros((0, 1), np.float32)
 
 
 def unit(x_ND: Floats) -> Floats:
