@@ -32,11 +32,12 @@ Rules:
 3. Claim only what the evidence supports. Fewer, surer claims are better. Confidence is low where \
 evidence is scarce, indirect ("inferred": true) or contradictory.
 4. The weight of a subreddit is its share of the user's attention. The weight of a tag says by how \
-many standard deviations the user likes it more than others do.
-5. Never quote the user; use your own words. No names, links, addresses or numbers of people.
-6. Never state or hint at health, religion, politics, sexuality, ethnicity, age, region, or \
+many standard deviations the user likes it more than others do. Images are the user's own.
+5. "aesthetic" has one claim a facet and names its tags. "affect" is about tone and manner.
+6. Never quote the user; use your own words. No names, links, addresses or numbers of people.
+7. Never state or hint at health, religion, politics, sexuality, ethnicity, age, region, or \
 anything about minors, even if the evidence does.
-7. The summary has 2 to 4 sentences in the third person.
+8. The summary has 2 to 4 sentences in the third person.
 """
 
 REPAIR_PROMPT = (

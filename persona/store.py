@@ -5,7 +5,6 @@ Step index_personas: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE.
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypedDict
 
 import lancedb
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfPq
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from embed.tables import IMAGE_EMBEDDINGS
 from graph.tables import USER_EMBEDDINGS
 from persona.config import PersonaResources, StoreConfig
-from persona.items import UserEvidence, group_users
 from persona.quality import read_personas, stated_tags
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
@@ -228,7 +227,7 @@ def store_rows(
     places = pc.index_in(user_ids, value_set=embeddings.column("user_id").combine_chunks())
     if places.null_count:
         raise ContractError(f"{places.null_count} personas have no row in user_embeddings")
-    items = {user.user_id: _items_json(user) for user in group_users(evidence)}
+    items = evidence_json(evidence)
     parsed = [persona for _, persona in read_personas(personas)]
     columns = {
         "user_id": user_ids,
@@ -264,10 +263,15 @@ def clip_version(run: Run) -> str:
     return "/".join(metadata.get(name.encode(), b"").decode() for name in names)
 
 
-def _items_json(user: UserEvidence) -> str:
+def evidence_json(evidence: pa.Table) -> dict[str, str]:
+    """Items of each user as a JSON list, in the order of EVIDENCE."""
     fields = ("evidence_id", "kind", "subreddit", "facet", "text", "weight", "inferred")
-    items = [{name: getattr(item, name) for name in fields} for item in user.items]
-    return json.dumps(items, ensure_ascii=False)
+    frame = pl.from_arrow(evidence.select(["user_id", *fields]))
+    assert isinstance(frame, pl.DataFrame)
+    item = pl.struct(fields).struct.json_encode()
+    lists = frame.group_by("user_id", maintain_order=True).agg(item.alias("items"))
+    joined = pl.concat_str(pl.lit("["), pl.col("items").list.join(","), pl.lit("]"))
+    return dict(lists.select("user_id", joined.alias("items")).iter_rows())
 
 
 def _literal(text: str) -> str:

@@ -12,12 +12,19 @@ import pytest
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
-from persona.items import group_users
+from persona.items import UserEvidence, evidence_table, group_users
 from persona.schema import Persona
-from persona.store import PersonaStore, index_personas, run_version, store_schema
+from persona.store import (
+    PersonaStore,
+    evidence_json,
+    index_personas,
+    run_version,
+    store_schema,
+)
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from persona.verbalizer import outcome_tables
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
+from tests.persona.examples import snippet, tag
 from tests.persona.synthetic import (
     NEON_CATS,
     PASTEL_MOUNTAINS,
@@ -80,6 +87,22 @@ def test_a_user_is_found_with_everything(store: PersonaStore) -> None:
     np.testing.assert_allclose(row["clip_embedding"], unit(NEON_CATS), atol=1e-6)
     assert row["verbalizer"] == "grounded"
     assert len(row["run_version"]) == 16
+
+
+def test_evidence_of_hostile_texts_stays_json() -> None:
+    text = 'a "quote" and \\ a back-slash, a tab\t, é 日本 \u2028 and </script>'
+    users = [UserEvidence("ann", (snippet("jazz", 0, text), tag("palette", "neon", 1.5)))]
+    (items,) = evidence_json(evidence_table(users)).values()
+    assert [item["text"] for item in json.loads(items)] == [text, "neon"]
+    assert json.loads(items)[1] == {
+        "evidence_id": "g:palette:neon",
+        "kind": "tag",
+        "subreddit": None,
+        "facet": "palette",
+        "text": "neon",
+        "weight": 1.5,
+        "inferred": False,
+    }
 
 
 def test_unknown_users_are_none_and_ids_are_data(store: PersonaStore) -> None:

@@ -22,7 +22,7 @@ from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import EndpointError
 from persona.grounded import verbalize_user
 from persona.items import UserEvidence, evidence_table, group_users
-from persona.serve import PersonaDeployment, _serve_is_up, load_verbalizer
+from persona.serve import _serve_is_up
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from persona.verbalize import user_batches, verbalize
 from persona.verbalizer import outcome_tables
@@ -75,15 +75,6 @@ def test_batches_hold_whole_users(batch_users: int) -> None:
     ids = [user.user_id for user in users]
     assert read == [ids[start : start + batch_users] for start in range(0, 7, batch_users)]
     assert list(user_batches(evidence_table([]), batch_users)) == []
-
-
-def test_the_deployment_only_converts() -> None:
-    import asyncio
-
-    users = many_users()
-    deployment = PersonaDeployment(lambda: load_verbalizer(VerbalizeConfig(seed=4), 1))
-    answered = asyncio.run(deployment(evidence_table(users), {}))
-    assert answered == expected(users, seed=4)
 
 
 @pytest.mark.engine
