@@ -202,10 +202,10 @@ def pool(rows: Csr, nodes: Tensor, fanout: int, key: Tensor) -> tuple[Tensor, Te
         width = max(1, min(width, int(degree.max())))
     slot = torch.arange(width, device=nodes.device)[None, :]
     mask = slot < degree[:, None]
-    size = degree.clamp(min=1)[:, None]
-    node_key = hash_words(Stream.POOL, key, nodes)[:, None]
-    drawn = permuted(torch.minimum(slot, size - 1), size, node_key)
-    position = torch.where(size > width, drawn, slot)
+    position = slot.expand(len(nodes), width).clone()
+    longer = degree > width
+    node_key = hash_words(Stream.POOL, key, nodes[longer])[:, None]
+    position[longer] = permuted(slot, degree[longer][:, None], node_key)
     return torch.where(mask, rows.offsets[nodes][:, None] + position, 0), mask
 
 

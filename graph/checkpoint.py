@@ -24,6 +24,7 @@ from pipelines.contract import ContractError, MissingInputError
 FORMAT = 1
 STATES_FILE = "subreddit_states.safetensors"
 INPUTS = tuple(f.name for f in fields(SubredditInputs))
+STATES = ("h_Sd", "item_Sd", "prior_S")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ def load_encoder(folder: Path) -> TrainedEncoder:
 def save_states(path: Path, states: SubredditStates) -> None:
     """Write layer 1 of all subreddits, for users who come later."""
     inputs = {name: getattr(states.inputs, name).contiguous() for name in INPUTS}
-    save_file(inputs | {"h_Sd": states.h_Sd, "item_Sd": states.item_Sd}, path)
+    save_file(inputs | {name: getattr(states, name) for name in STATES}, path)
 
 
 def load_states(path: Path) -> SubredditStates:
@@ -117,4 +118,4 @@ def load_states(path: Path) -> SubredditStates:
         raise MissingInputError(f"subreddit states not found at {path}; run train_gat first")
     tensors = load_file(path)
     inputs = SubredditInputs(**{name: tensors[name] for name in INPUTS})
-    return SubredditStates(inputs=inputs, h_Sd=tensors["h_Sd"], item_Sd=tensors["item_Sd"])
+    return SubredditStates(inputs=inputs, **{name: tensors[name] for name in STATES})

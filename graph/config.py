@@ -69,10 +69,10 @@ class TrainConfig:
 
     encoder: EncoderConfig = EncoderConfig()
     image_weight: float = 1.0
-    epochs: int = 30
+    epochs: int = 40
     batch_users: int = 256
     chunk_users: int = 128
-    lr: float = 5e-3
+    lr: float = 1e-2
     uniform_negatives: int = 512
     validation_share: float = 0.05
     test_share: float = 0.1

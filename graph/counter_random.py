@@ -81,12 +81,13 @@ def permuted(index: Tensor, size: Tensor, key: Tensor) -> Tensor:
     Source: a balanced Feistel network with cycle walking (Black and Rogaway 2002).
     """
     index, size, key = torch.broadcast_tensors(index, size, key)
+    shape, size, key = index.shape, size.flatten(), key.flatten()
     half_bits = _half_bits(size)
-    value = _feistel(index, half_bits, key)
+    value = _feistel(index.flatten(), half_bits, key)
     # The domain is a power of 4 above size: less than 4 times too large, so few rounds remain.
-    while bool((outside := value >= size).any()):
-        value = torch.where(outside, _feistel(value, half_bits, key), value)
-    return value
+    while len(outside := torch.nonzero(value >= size)[:, 0]):
+        value[outside] = _feistel(value[outside], half_bits[outside], key[outside])
+    return value.view(shape)
 
 
 def hash_strings(values: list[str]) -> npt.NDArray[np.int64]:
@@ -123,10 +124,8 @@ def _shift_right(x: Tensor, bits: int) -> Tensor:
 
 def _half_bits(size: Tensor) -> Tensor:
     """Smallest b with 4**b >= size, at least 1."""
-    bits = torch.ones_like(size)
-    for b in range(1, 31):
-        bits = torch.where(size > 4**b, torch.full_like(size, b + 1), bits)
-    return bits
+    bit_length = torch.frexp((size - 1).to(torch.float64)).exponent
+    return ((bit_length.to(torch.int64) + 1) // 2).clamp(min=1)
 
 
 def _feistel(value: Tensor, half_bits: Tensor, key: Tensor) -> Tensor:

@@ -30,11 +30,13 @@ class SubredditStates:
         inputs: Of all S subreddits.
         h_Sd: float, layer 1.
         item_Sd: float, unit; answers of link prediction.
+        prior_S: float, their logit for anybody.
     """
 
     inputs: SubredditInputs
     h_Sd: Tensor
     item_Sd: Tensor
+    prior_S: Tensor
 
     def to(self, device: torch.device) -> SubredditStates:
         """On another device."""
@@ -94,8 +96,12 @@ def encode_subreddits(
         users_below = user_inputs(contents, users).to(model.device)
         h.append(model.gather_users(x_Md, users_below, below.to(model.device)))
         items.append(model.item_vectors(x_Md))
+    inputs = inputs.to(model.device)
     return SubredditStates(
-        inputs=inputs.to(model.device), h_Sd=torch.cat(h), item_Sd=torch.cat(items)
+        inputs=inputs,
+        h_Sd=torch.cat(h),
+        item_Sd=torch.cat(items),
+        prior_S=model.item_prior(inputs),
     )
 
 

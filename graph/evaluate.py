@@ -126,7 +126,7 @@ def encoder_scorer(model: TasteEncoder, held: Held, seed: int) -> ScoreUsers:
     def score(users: Tensor) -> Tensor:
         parts = encode_all_users(model, states, by_user, contents, users=users, seed=seed)
         z = torch.cat([part.encoded.z_Bd for part in parts])
-        return model.link_scores(z, states.item_Sd, rows)
+        return model.link_scores(z, states.item_Sd, states.prior_S)
 
     return score
 

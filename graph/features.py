@@ -194,11 +194,11 @@ def _subreddit_arrays(
 def _image_rows(run: Run, graph: GraphStore) -> pl.DataFrame:
     """Index, place, image_id and embedding of images not held out, sorted by user and image."""
     posted = pl.DataFrame(USER_IMAGES.read(run)).filter(~pl.col("heldout"))
-    vectors = pl.DataFrame(IMAGE_EMBEDDINGS.read(run, ["image_id", "embedding"]))
+    vectors = pl.DataFrame(IMAGE_EMBEDDINGS.read(run, ["image_id", "status", "embedding"]))
     users = pl.read_parquet(graph.folder / "user_index.parquet")
     subreddits = pl.read_parquet(graph.folder / "subreddit_index.parquet")
     return (
-        posted.join(vectors.filter(pl.col("embedding").is_not_null()), on="image_id")
+        posted.join(vectors.filter(pl.col("status") == "ok"), on="image_id")
         .join(users, on="user_id")
         .join(subreddits, on="subreddit", how="left")
         .with_columns(pl.col("subreddit_index").fill_null(-1))

@@ -24,6 +24,9 @@ from graph.gatv2 import EdgeGatv2
 
 NUM_EDGE_FEATURES = len(EDGE_FEATURES)
 NUM_STATS = NUM_EDGE_FEATURES + 1
+# Learned rows of subreddits can memorise what their users post, and the head would read it there
+# instead of through attention. On the sample, taste of users without images rises from .90 to .95.
+HEAD_DROPOUT = 0.5
 CONTENT_FEATURES = (
     "log1p_subreddit_degree",
     "image_coherence",
@@ -171,18 +174,18 @@ class TasteEncoder(nn.Module):
         self.user_self = nn.Linear(dim, dim)
         self.item = nn.Linear(dim, dim, bias=False)
         self.item_bias = nn.Embedding(num_rows + 1, 1, padding_idx=0)
-        self.content = nn.Linear(clip_dim, clip_dim, bias=False)
+        self.popularity = nn.Parameter(torch.ones(()))
         self.projection = nn.Linear(dim, clip_dim, bias=False)
         self.own_gate = nn.Linear(1, 1)
         self.log_link_temperature = nn.Parameter(torch.tensor(0.1).log())
         self.log_image_temperature = nn.Parameter(torch.tensor(0.1).log())
         self.dropout = nn.Dropout(config.dropout)
+        self.shed = nn.Dropout(HEAD_DROPOUT)
         self._initialise()
 
     def _initialise(self) -> None:
         nn.init.normal_(self.table.weight, std=0.1)
         nn.init.zeros_(self.item_bias.weight)
-        nn.init.eye_(self.content.weight)
         nn.init.eye_(self.item.weight)
         nn.init.normal_(self.projection.weight, std=0.01)
         with torch.no_grad():
@@ -236,10 +239,9 @@ class TasteEncoder(nn.Module):
         hidden = self.dropout(out + self.user_self(x_Bd))
         seen = (subreddits.image_MD[near.slot_RF] * attention[..., None]).sum(dim=1)
         gate = nn.functional.softplus(self.own_gate(users.num_images_N[:, None].log1p()))
-        mixed = self.content(seen + gate * users.image_ND)
         return Encoded(
             z_Bd=unit(hidden),
-            direction_BD=unit(mixed + self.projection(hidden)),
+            direction_BD=unit(seen + gate * users.image_ND + self.projection(self.shed(hidden))),
             attention_BF=attention,
         )
 
@@ -247,10 +249,15 @@ class TasteEncoder(nn.Module):
         """t_Md, unit: subreddits as answers of link prediction."""
         return unit(self.item(x_Md))
 
-    def link_scores(self, z_Bd: Tensor, t_Md: Tensor, row_M: Tensor) -> Tensor:
+    def item_prior(self, inputs: SubredditInputs) -> Tensor:
+        """float [M]: logit of a subreddit for anybody, first of all the log of its popularity."""
+        log_degree = inputs.stats_MK[:, 0] - self.subreddit_scale.mean[0]
+        prior: Tensor = self.popularity * log_degree + self.item_bias(inputs.row_M)[:, 0]
+        return prior
+
+    def link_scores(self, z_Bd: Tensor, t_Md: Tensor, prior_M: Tensor) -> Tensor:
         """Logits [B, M] of user and subreddit."""
-        cosine = z_Bd @ t_Md.T
-        return cosine / temperature(self.log_link_temperature) + self.item_bias(row_M)[:, 0]
+        return z_Bd @ t_Md.T / temperature(self.log_link_temperature) + prior_M
 
 
 def temperature(log_temperature: Tensor) -> Tensor:

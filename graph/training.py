@@ -94,7 +94,7 @@ def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[
     encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
     slot = batch.candidate_slot
     logits = model.link_scores(
-        encoded.z_Bd, model.item_vectors(x_Md[slot]), batch.subreddits.row_M[slot]
+        encoded.z_Bd, model.item_vectors(x_Md[slot]), model.item_prior(batch.subreddits)[slot]
     )
     link = link_loss(logits, batch.candidates)
     if image_weight == 0:

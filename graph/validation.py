@@ -93,5 +93,5 @@ class Validation:
             model, states, graph.by_user, contents, users=users, seed=self.seed
         )
         z = torch.cat([part.encoded.z_Bd for part in parts])
-        score = model.link_scores(z.to(model.device), states.item_Sd, rows.to(model.device))
+        score = model.link_scores(z.to(model.device), states.item_Sd, states.prior_S)
         return z, score.cpu(), states.item_Sd.cpu()
