@@ -27,7 +27,7 @@ from persona.privacy import mentions_sensitive, sensitive_category
 from persona.tables import EVIDENCE
 from persona.taste import (
     Floats,
-    TagPopulation,
+    Populations,
     TagVocabulary,
     image_scores,
     tag_scores,
@@ -74,11 +74,11 @@ class Assembled:
 def assemble(
     inputs: ShardInputs,
     vocabulary: TagVocabulary,
-    population: TagPopulation,
+    populations: Populations,
     config: EvidenceConfig,
 ) -> Assembled:
     """EVIDENCE of one shard; every user's tokens stay within `config.token_budget`."""
-    tags = tag_rows(inputs, vocabulary, population, config.tags_per_facet)
+    tags = tag_rows(inputs, vocabulary, populations, config.tags_per_facet)
     images = image_rows(inputs, config.max_images)
     visual = within(
         pl.concat([tags, images]).sort("user_id", "order", maintain_order=True),
@@ -157,10 +157,10 @@ def subreddit_rows(quotas: pl.DataFrame, snippets: pl.DataFrame) -> pl.DataFrame
 
 
 def tag_rows(
-    inputs: ShardInputs, vocabulary: TagVocabulary, population: TagPopulation, per_facet: int
+    inputs: ShardInputs, vocabulary: TagVocabulary, populations: Populations, per_facet: int
 ) -> pl.DataFrame:
     """What each user likes more than others do: weight is the z-score over users."""
-    z_UT = tag_scores(inputs.clip, vocabulary, population)
+    z_UT = tag_scores(inputs.clip, inputs.has_images, vocabulary, populations)
     hidden_T = [sensitive_category(tag) is not None for tag in vocabulary.tags]
     z_UT[:, hidden_T] = 0.0
     user_K, tag_K = top_tags(z_UT, vocabulary, per_facet)

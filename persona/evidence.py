@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
@@ -21,7 +22,7 @@ from persona.config import EvidenceConfig, PersonaResources
 from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE
-from persona.taste import Floats, TagVocabulary, measure_population
+from persona.taste import Floats, TagVocabulary, measure_populations
 from pipelines.contract import ContractError, Counts, Run
 from pipelines.tables import MEDIA, SNIPPETS
 
@@ -31,7 +32,7 @@ _BATCH_USERS = 8192
 def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run) -> Counts:
     """Step: what the graph, the snippets and the images say -> EVIDENCE, one part a shard."""
     vocabulary = load_vocabulary(run)
-    population = measure_population(_clip_batches(run), vocabulary)
+    populations = measure_populations(_clip_batches(run), vocabulary)
     user_ids = USER_EMBEDDINGS.read(run, columns=["user_id"]).column("user_id")
     shards = plan_shards(user_ids, resources.shard_users)
     folder = run.staged(EVIDENCE)
@@ -42,7 +43,7 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
         EVIDENCE.write(folder, EVIDENCE.empty())
     told, rows, dropped = 0, 0, Counter[str]()
     for shard in shards:
-        assembled = assemble(tables.read(shard, vocabulary), vocabulary, population, config)
+        assembled = assemble(tables.read(shard, vocabulary), vocabulary, populations, config)
         EVIDENCE.write(folder, assembled.evidence, shard.part)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
         dropped.update(assembled.dropped)
@@ -85,10 +86,11 @@ def vectors(column: pa.ChunkedArray) -> Floats:
     return np.asarray(values, np.float32).reshape(len(column), flat.type.list_size)
 
 
-def _clip_batches(run: Run) -> Iterator[Floats]:
-    scan = USER_EMBEDDINGS.dataset(run)
-    for batch in scan.to_batches(columns=["clip_embedding"], batch_size=_BATCH_USERS):
-        yield vectors(pa.chunked_array([batch.column("clip_embedding")]))
+def _clip_batches(run: Run) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+    columns = ["clip_embedding", "has_images"]
+    for batch in USER_EMBEDDINGS.dataset(run).to_batches(columns=columns, batch_size=_BATCH_USERS):
+        clip_ND = vectors(pa.chunked_array([batch.column("clip_embedding")]))
+        yield clip_ND, batch.column("has_images").to_numpy(zero_copy_only=False)
 
 
 class _UserTables:

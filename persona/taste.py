@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 
 MIN_TAG_Z = 0.75  # the best of eight tags is above it nine times of ten by chance: no leaning
+MIN_POPULATION = 50
 _TINY = 1e-9
 
 
@@ -26,6 +27,18 @@ class TagPopulation:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_users: int
+
+
+@dataclass(frozen=True)
+class Populations:
+    """Users whose own images went into p(z_u), and users without: their points spread differently.
+
+    Measured on a sample of 2,001 users: 0.73 around the mean with images, 0.26 without. In one
+    population the former would seem strongly drawn to everything and the latter to nothing.
+    """
+
+    with_images: TagPopulation
+    without: TagPopulation
 
 
 @dataclass(frozen=True)
@@ -42,37 +55,65 @@ class TagVocabulary:
             raise ValueError(f"(facets, tags, embeddings) are {lengths}: expected as many of each")
 
 
-def measure_population(batches: Iterable[Floats], vocabulary: TagVocabulary) -> TagPopulation:
-    """Population of cosines between users and tags, in one pass over batches of p(z_u).
+def measure_populations(
+    batches: Iterable[tuple[Floats, NDArray[np.bool_]]], vocabulary: TagVocabulary
+) -> Populations:
+    """Populations of cosines between users and tags, in one pass.
 
     Args:
-        batches: Arrays [N, D] of unit rows.
+        batches: p(z_u) as unit rows [N, D], and which of them own images went into [N].
         vocabulary: Unit rows, too.
 
     Returns:
-        Means and standard deviations in float64; no users: zeros.
+        Moments in float64. A group of fewer than 50 users is too few to compare with: it takes
+        the moments of all users.
     """
     num_tags = len(vocabulary.tags)
     x_DT = np.asarray(vocabulary.embeddings, np.float64).T
-    total_T, squares_T, num_users = np.zeros(num_tags), np.zeros(num_tags), 0
-    for batch_ND in batches:
+    total_GT, squares_GT, num_G = np.zeros((2, num_tags)), np.zeros((2, num_tags)), [0, 0]
+    for batch_ND, has_images_N in batches:
         cosine_NT = np.asarray(batch_ND, np.float64) @ x_DT
-        total_T += cosine_NT.sum(axis=0)
-        squares_T += (cosine_NT**2).sum(axis=0)
-        num_users += len(cosine_NT)
+        for group in (0, 1):
+            own_NT = cosine_NT[has_images_N == bool(group)]
+            total_GT[group] += own_NT.sum(axis=0)
+            squares_GT[group] += (own_NT**2).sum(axis=0)
+            num_G[group] += len(own_NT)
+    everybody = _population(total_GT.sum(axis=0), squares_GT.sum(axis=0), sum(num_G))
+    without, with_images = (
+        _population(total_GT[group], squares_GT[group], num_G[group])
+        if num_G[group] >= MIN_POPULATION
+        else everybody
+        for group in (0, 1)
+    )
+    return Populations(with_images=with_images, without=without)
+
+
+def _population(
+    total_T: NDArray[np.float64], squares_T: NDArray[np.float64], num_users: int
+) -> TagPopulation:
     mean_T = total_T / max(num_users, 1)
     variance_T = squares_T / max(num_users, 1) - mean_T**2
     return TagPopulation(mean_T, np.sqrt(np.maximum(variance_T, 0.0)), num_users)
 
 
 def tag_scores(
-    users_UD: Floats, vocabulary: TagVocabulary, population: TagPopulation
+    users_UD: Floats,
+    has_images_U: NDArray[np.bool_],
+    vocabulary: TagVocabulary,
+    populations: Populations,
 ) -> NDArray[np.float64]:
-    """z-score of every tag for every user, [U, T]; 0 where the population does not vary."""
+    """z-score of every tag for every user, [U, T], among users of the same kind.
+
+    0 where the population does not vary.
+    """
     cosine_UT = np.asarray(users_UD, np.float64) @ np.asarray(vocabulary.embeddings, np.float64).T
-    varies_T = population.std > _TINY
-    scale_T = np.where(varies_T, population.std, 1.0)
-    z_UT: NDArray[np.float64] = np.where(varies_T, (cosine_UT - population.mean) / scale_T, 0.0)
+    own, other = populations.with_images, populations.without
+    mean_UT = np.where(has_images_U[:, None], own.mean, other.mean)
+    std_UT = np.where(has_images_U[:, None], own.std, other.std)
+    varies_UT = std_UT > _TINY
+    z_UT: NDArray[np.float64] = np.where(
+        varies_UT, (cosine_UT - mean_UT) / np.where(varies_UT, std_UT, 1.0), 0.0
+    )
     # Rounding makes ranks the same for any batch shape: matrix products differ in the last bits.
     return np.round(z_UT, 6)
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from persona.assemble import ShardInputs, image_rows, subreddit_rows, tag_rows
-from persona.taste import TagPopulation, TagVocabulary
+from persona.taste import Populations, TagPopulation, TagVocabulary
 
 QUOTAS = pl.DataFrame(
     {
@@ -78,8 +78,8 @@ def test_tags_are_marked_inferred_without_images_and_sensitive_ones_are_hidden()
         ("neon", "muted", "church"),
         np.array([[1, 0], [0, 1], [0, 1]], np.float32),
     )
-    population = TagPopulation(np.zeros(3), np.full(3, 0.5), 10)
-    rows = tag_rows(inputs(pl.DataFrame(), []), vocabulary, population, per_facet=2)
+    one = TagPopulation(np.zeros(3), np.full(3, 0.5), 10)
+    rows = tag_rows(inputs(pl.DataFrame(), []), vocabulary, Populations(one, one), per_facet=2)
     assert rows.select("user_id", "text", "weight", "inferred").rows() == [
         ("ann", "neon", 2.0, False),
         ("bob", "muted", 2.0, True),

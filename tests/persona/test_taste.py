@@ -8,7 +8,7 @@ import pytest
 from persona.taste import (
     TagVocabulary,
     image_scores,
-    measure_population,
+    measure_populations,
     tag_scores,
     top_tags,
 )
@@ -25,19 +25,34 @@ USERS = np.array(
 )
 
 
-def test_the_population_is_the_same_in_any_batches() -> None:
-    whole = measure_population([USERS], VOCABULARY)
-    parts = measure_population([USERS[:1], USERS[1:]], VOCABULARY)
-    np.testing.assert_allclose(whole.mean, USERS.mean(axis=0), atol=1e-7)
-    np.testing.assert_allclose(whole.std, USERS.std(axis=0), atol=1e-6)
-    np.testing.assert_allclose(parts.std, whole.std, atol=1e-12)
-    assert whole.num_users == parts.num_users == 4
+WARM = np.array([True, True, False, False])
+
+
+def test_few_users_are_one_population_in_any_batches() -> None:
+    whole = measure_populations([(USERS, WARM)], VOCABULARY)
+    parts = measure_populations([(USERS[:1], WARM[:1]), (USERS[1:], WARM[1:])], VOCABULARY)
+    assert whole.with_images == whole.without
+    np.testing.assert_allclose(whole.without.mean, USERS.mean(axis=0), atol=1e-7)
+    np.testing.assert_allclose(whole.without.std, USERS.std(axis=0), atol=1e-6)
+    np.testing.assert_allclose(parts.without.std, whole.without.std, atol=1e-12)
+    assert whole.without.num_users == parts.without.num_users == 4
 
 
 def test_what_all_like_says_nothing() -> None:
-    z_UT = tag_scores(USERS, VOCABULARY, measure_population([USERS], VOCABULARY))
+    z_UT = tag_scores(USERS, WARM, VOCABULARY, measure_populations([(USERS, WARM)], VOCABULARY))
     expected = [[0, -1, 1, -1], [0, -1, 1, -1], [0, 1, -1, 1], [0, 1, -1, 1]]
     np.testing.assert_allclose(z_UT, expected, atol=1e-5)
+
+
+def test_users_are_compared_with_users_of_their_kind() -> None:
+    # Without images the points lie ten times closer together; taste is as clear.
+    spread = np.tile(np.array([[1.0, 0, 0, 0], [0, 0, 0, 0]]), (50, 1))
+    users = np.concatenate([spread, spread / 10]).astype(np.float32)
+    warm = np.repeat([True, False], 100)
+    populations = measure_populations([(users, warm)], VOCABULARY)
+    z_UT = tag_scores(users, warm, VOCABULARY, populations)
+    np.testing.assert_allclose(z_UT[:100], z_UT[100:], atol=1e-4)
+    np.testing.assert_allclose(z_UT[0], [1, 0, 0, 0], atol=1e-4)
 
 
 def test_best_tags_come_by_user_then_strength() -> None:
@@ -55,9 +70,9 @@ def test_best_tags_come_by_user_then_strength() -> None:
 
 def test_no_tags_and_no_users_are_no_error() -> None:
     empty = TagVocabulary((), (), np.zeros((0, 4), np.float32))
-    population = measure_population([], VOCABULARY)
-    assert population.num_users == 0
-    z_UT = tag_scores(USERS, VOCABULARY, population)
+    populations = measure_populations([], VOCABULARY)
+    assert populations.without.num_users == 0
+    z_UT = tag_scores(USERS, WARM, VOCABULARY, populations)
     assert not z_UT.any()
     assert top_tags(np.zeros((3, 0)), empty, 2)[0].tolist() == []
 
