@@ -25,10 +25,15 @@ MAX_TRAITS = 3
 MAX_CITED = 8
 MIN_REMARKS = 3  # fewer texts say nothing about a person's tone
 STRONG_SHARE, STEADY_SHARE = 0.3, 0.1  # of attention
+LEADING_SHARE = 0.15  # below, the first subreddit is one of many
+STEADY_SNIPPETS = 3  # as many texts make an interest steady, however small its share
 INFERRED_DISCOUNT = 0.75
 THIN_ITEMS = 5
+MIN_SUBREDDITS = 4  # fewer say nothing about breadth
+FOCUSED_SHARE, BROAD_SHARE = 0.6, 0.5  # of attention: in the first; in all that are shown
 CLOSE_TAG, FURTHER_TAG = 0.75, 0.5  # of the best tag's z, within a facet
 TAGS_OF_A_FACET = 8
+MIN_CERTAINTY = 0.25  # of a facet's best tag
 MIN_THEME_SHARE = 0.15  # of a user's snippets
 
 
@@ -97,12 +102,13 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
         told = notes.told.get(item.subreddit, [])
         about = topic(item.text)
         name = f" (r/{item.text})" if about.known and about.text != item.text else ""
+        options: tuple[str, ...]
         if place == 0 and item.weight >= STRONG_SHARE:
             options = words.INTEREST_STRONG
         else:
-            steady = item.weight >= STEADY_SHARE
+            steady = item.weight >= STEADY_SHARE or len(told) >= STEADY_SNIPPETS
             options = words.INTEREST_STEADY if steady else words.INTEREST_LIGHT
-        text = wording.pick(f"interest:{place}", options).format(topic=about.text + name)
+        text = wording.pick("interest", options, place).format(topic=about.text + name)
         text += _theme_suffix(about.text, [reading for _, reading in told], wording, place)
         cited = (item.evidence_id, *(snippet.evidence_id for snippet, _ in told))
         claims.append(
@@ -116,16 +122,16 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
 
 
 def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: int) -> str:
-    """What the snippets of one subreddit are about; a theme needs two different words of its own.
+    """What the snippets of one subreddit are about, if two snippets and two words agree on it.
 
-    "usual subject" is for what two snippets share; one snippet only touches on it.
+    One snippet with three words of a theme touches on it; fewer are chance.
     """
     support = Counter(theme for reading in readings for theme in reading.themes)
     if not support:
         return ""
     found = {t: frozenset().union(*(r.themes.get(t, ()) for r in readings)) for t in support}
     clear = sorted(
-        (theme for theme in support if len(found[theme]) >= 2 and theme != about),
+        (t for t in support if len(found[t]) >= (2 if support[t] >= 2 else 3) and t != about),
         key=lambda theme: (-support[theme], -len(found[theme]), theme),
     )
     usual = [theme for theme in clear if support[theme] >= 2]
@@ -133,7 +139,7 @@ def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: 
         return ""
     options = words.THEME_SUFFIX if usual else words.THEME_ONCE
     chosen = (usual or clear)[:2]
-    return wording.pick(f"themes:{place}", options).format(themes=join_words(chosen))
+    return wording.pick("themes", options, place).format(themes=join_words(chosen))
 
 
 def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:
@@ -158,22 +164,27 @@ def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:
 
 
 def _aesthetic(tags: list[Item], wording: Wording) -> tuple[Taste, ...]:
-    """One claim a facet, graded by the z-score of its best tag, the clearest facet first."""
+    """One claim a facet, graded by its best tag, the clearest facet first.
+
+    Facets that are likely chance are left out, but for the first where there is no other.
+    """
     facets: dict[str, list[Item]] = {}
     for item in tags:
         facets.setdefault(item.facet or "", []).append(item)
     ordered = sorted(facets.items(), key=lambda pair: (-pair[1][0].weight, pair[0]))
-    return tuple(_taste(facet, items, wording) for facet, items in ordered)
+    clear = [pair for pair in ordered if tag_certainty(pair[1][0].weight) >= MIN_CERTAINTY]
+    ordered = clear or ordered[:1]
+    return tuple(_taste(facet, items, wording, i) for i, (facet, items) in enumerate(ordered))
 
 
-def _taste(facet: str, items: list[Item], wording: Wording) -> Taste:
+def _taste(facet: str, items: list[Item], wording: Wording, place: int) -> Taste:
     best = items[0].weight
     close = [item for item in items if item.weight >= CLOSE_TAG * best]
     further = [i for i in items if i not in close and i.weight >= FURTHER_TAG * best]
     certainty = tag_certainty(best)
     grade = next(options for floor, options in words.TASTE_GRADES if certainty >= floor)
     things = facet_phrase(wording, facet, [item.text for item in close])
-    text = wording.pick(f"taste:{facet}", grade).format(things=things)
+    text = wording.pick("taste", grade, place).format(things=things)
     if further:
         text += f"; less so, {facet_phrase(wording, facet, [item.text for item in further])}"
     return Taste(
@@ -220,24 +231,22 @@ def _trait(score: TraitScore, notes: _Notes, wording: Wording) -> Trait:
 
 
 def _breadth(subreddits: list[Item], wording: Wording) -> Trait | None:
-    """Whether attention is spread or gathered: effective number of subreddits, exp(entropy)."""
-    total = sum(item.weight for item in subreddits)
-    if len(subreddits) < 4 or total <= 0:
+    """Whether attention gathers on one subreddit, or much of it lies outside those shown."""
+    shown = sum(item.weight for item in subreddits)
+    if len(subreddits) < MIN_SUBREDDITS or shown <= 0:
         return None
-    shares = [item.weight / total for item in subreddits if item.weight > 0]
-    effective = math.exp(-sum(share * math.log(share) for share in shares))
-    spread = effective / len(subreddits)
-    options: tuple[str, ...]
-    if spread >= 0.85 and effective >= 5:
-        options = words.BROAD
-    elif effective <= 2:
-        options = words.FOCUSED
+    if subreddits[0].weight >= FOCUSED_SHARE:
+        options, certainty = words.FOCUSED, subreddits[0].weight
+    elif shown <= BROAD_SHARE:
+        options, certainty = words.BROAD, 1 - shown
     else:
         return None
-    cited = tuple(item.evidence_id for item in subreddits[:MAX_CITED])
-    confidence = _clip(0.4 + 0.4 * abs(spread - 0.6))
-    text = wording.pick("breadth", options)
-    return Trait(name="breadth", text=text, evidence=cited, confidence=confidence)
+    return Trait(
+        name="breadth",
+        text=wording.pick("breadth", options),
+        evidence=tuple(item.evidence_id for item in subreddits[:MAX_CITED]),
+        confidence=_clip(certainty),
+    )
 
 
 def _summary(notes: _Notes, traits: list[TraitScore], wording: Wording) -> str:
@@ -263,7 +272,8 @@ def _summary_interests(subreddits: list[Item], wording: Wording) -> str:
     if len(topics) == 1:
         return wording.pick("summary:interests", words.SUMMARY_ONE).format(first=topics[0])
     rest = join_words(topics[1:])
-    return wording.pick("summary:interests", words.SUMMARY_MANY).format(first=topics[0], rest=rest)
+    options = words.SUMMARY_MANY if subreddits[0].weight >= LEADING_SHARE else words.SUMMARY_SPREAD
+    return wording.pick("summary:interests", options).format(first=topics[0], rest=rest)
 
 
 def _summary_taste(tags: list[Item], wording: Wording) -> str:
@@ -271,6 +281,7 @@ def _summary_taste(tags: list[Item], wording: Wording) -> str:
     for item in tags:
         by_facet.setdefault(item.facet or "", item)
     best = sorted(by_facet.items(), key=lambda pair: (-pair[1].weight, pair[0]))
+    best = [p for p in best if tag_certainty(p[1].weight) >= MIN_CERTAINTY] or best[:1]
     phrases = [
         (facet_phrase(wording, facet, [item.text]), tag_certainty(item.weight) >= words.DRAWN_FROM)
         for facet, item in best

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from persona.items import slug
 from persona.schema import Persona
 
-CAPTION_SHARE = 0.6  # of the surest claim; less sure ones add more noise than taste
+CAPTION_SHARE = 0.4  # of the surest claim; less sure ones add more noise than taste
 
 
 def grounded_claim_share(personas: pa.Table, evidence: pa.Table) -> float:

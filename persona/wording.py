@@ -16,6 +16,9 @@ INTEREST_STEADY = (
     "Returns regularly to {topic}",
     "Makes room for {topic}",
     "Is often to be found around {topic}",
+    "Comes back to {topic} time and again",
+    "Keeps up with {topic}",
+    "Has {topic} among their regular stops",
 )
 INTEREST_LIGHT = (
     "Looks in on {topic} now and then",
@@ -31,7 +34,7 @@ THEME_SUFFIX = (
 THEME_ONCE = (
     ", with a word on {themes}",
     ", touching on {themes}",
-    ", once on {themes}",
+    ", writing once about {themes}",
 )
 THEME_ACROSS = (
     "Brings up {theme} in more than one place",
@@ -95,6 +98,12 @@ SUMMARY_MANY = (
     "Much of what they do revolves around {first}, with {rest} beside it.",
     "The first thing to know is an interest in {first}; next come {rest}.",
 )
+SUMMARY_SPREAD = (
+    "Their attention is spread over many places, above all {first}, then {rest}.",
+    "No one thing dominates here: some {first}, some {rest}.",
+    "They divide their time between many things, with {first} ahead of {rest}.",
+    "A person of many small interests, led by {first}, with {rest} close behind.",
+)
 SUMMARY_ONE = (
     "What shows of this person centers on {first}.",
     "Their activity gathers around {first}.",
@@ -137,6 +146,7 @@ CAVEAT_THIN = (
     "More than this the evidence does not support.",
 )
 
+_NAMES_OF_PICTURES = frozenset(("portrait", "landscape", "still life", "selfie", "abstract shapes"))
 _UNCOUNTED = frozenset(
     (
         *(
@@ -163,10 +173,16 @@ class Wording:
     def __init__(self, user_id: str, seed: int) -> None:
         self._key = f"{seed}:{user_id}:"
 
-    def pick(self, place: str, options: Sequence[str]) -> str:
-        """One of `options`; `place` names the gap in the text, so that gaps vary independently."""
+    def pick(self, place: str, options: Sequence[str], index: int = 0) -> str:
+        """One of `options`; `place` names the gap in the text, so that gaps vary independently.
+
+        Args:
+            place: Name of the gap.
+            options: To choose from.
+            index: Place in a list of like gaps: neighbours never get the same wording.
+        """
         digest = blake2b((self._key + place).encode(), digest_size=4).digest()
-        return options[int.from_bytes(digest, "big") % len(options)]
+        return options[(int.from_bytes(digest, "big") + index) % len(options)]
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -200,6 +216,8 @@ def _plural_noun(noun: str) -> str:
 def facet_phrase(wording: Wording, facet: str, tags: Sequence[str]) -> str:
     """A noun phrase for tags of one facet: "neon and jewel colors", "pictures of cats"."""
     templates = FACET_PHRASES.get(facet, OTHER_FACET)
+    if facet == "subject" and not _NAMES_OF_PICTURES.isdisjoint(tags):
+        templates = ("{plurals}",)
     # "framed framing": a template may not repeat the stem of a tag.
     fitting = [t for t in templates if not any(tag[:4] in t for tag in tags)]
     template = wording.pick(f"facet:{facet}", fitting or templates)

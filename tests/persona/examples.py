@@ -57,7 +57,7 @@ def rich_user(user_id: str = "rich") -> UserEvidence:
             tag("palette", "neon", 2.6),
             tag("subject", "cat", 1.5),
             tag("palette", "sunset", 1.4),
-            tag("treatment", "watercolor", 0.9),
+            tag("treatment", "watercolor", 1.2),
             tag("composition", "closeup", 0.8),
             image("abc"),
         ),

@@ -48,7 +48,6 @@ def test_a_rich_user_is_described_in_all_parts() -> None:
         ("palette", ("g:palette:neon", "g:palette:sunset")),
         ("subject", ("g:subject:cat",)),
         ("treatment", ("g:treatment:watercolor",)),
-        ("composition", ("g:composition:closeup",)),
     ]
     assert "neon" in persona.aesthetic[0].text
     assert "less so, sunset" in persona.aesthetic[0].text
@@ -94,12 +93,13 @@ def test_two_remarks_say_nothing_about_tone() -> None:
     assert [trait.name for trait in persona_of(enough).affect] == ["warmth"]
 
 
-def test_breadth_needs_even_attention_over_many_subreddits() -> None:
+def test_breadth_is_said_where_attention_is_scattered_or_gathered() -> None:
     names = ["neonnights", "analogcats", "woodworking", "jazz", "chess", "baking"]
-    even = UserEvidence("u", tuple(subreddit(name, 1 / 6) for name in names))
-    one = UserEvidence(
-        "u", tuple(subreddit(name, 0.95 if name == "jazz" else 0.01) for name in names)
-    )
+    even = UserEvidence("u", tuple(subreddit(name, 1 / 20) for name in names))
+    one = UserEvidence("u", tuple(subreddit(n, 0.9 - 0.88 * (n != names[0])) for n in names))
+    usual = UserEvidence("u", tuple(subreddit(name, 1 / 6) for name in names))
+    few = UserEvidence("u", (subreddit("jazz", 0.9), subreddit("chess", 0.1)))
+    assert persona_of(usual).affect == persona_of(few).affect == ()
     assert [trait.name for trait in persona_of(even).affect] == ["breadth"]
     assert re.search("many|widely", persona_of(even).affect[0].text)
     assert re.search("few|narrow", persona_of(one).affect[0].text)

@@ -80,7 +80,7 @@ def test_the_caption_is_short_and_falls_back_to_words() -> None:
     tastes = (
         taste("palette", "neon; less so, sunset tones", "g:palette:neon", "g:palette:sunset"),
         taste("subject", "cats", "g:subject:cat", confidence=0.8),
-        taste("mood", "Calm moods", "g:mood:calm", confidence=0.4),
+        taste("mood", "Calm moods", "g:mood:calm", confidence=0.3),
     )
     assert clip_text(persona_of(tastes=tastes)) == "cat, neon"
     free = (taste("mood", "Quiet and foggy scenes", "i:abc"),)
