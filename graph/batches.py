@@ -19,7 +19,7 @@ from graph.contents import Contents, image_sums, own_image, subreddit_inputs, us
 from graph.counter_random import Stream, uniform
 from graph.csr import Csr
 from graph.features import Features
-from graph.model import Neighbourhood, SubredditInputs, UserInputs, unit
+from graph.model import Neighbourhood, SubredditInputs, UserInputs
 from graph.objective import Candidates, inclusion_log_q
 from graph.stats import sample_stats
 
@@ -82,7 +82,7 @@ class ImageParts:
     Args:
         input_BD: float, `own_image` of the input part; zeros if it is empty.
         num_input_B: float, images in it.
-        target_BD: float, unit, direction of `own_image` of the target part.
+        target_BD: float, `own_image` of the target part.
         present_B: bool, the target part is not empty.
     """
 
@@ -114,7 +114,7 @@ def divide_images(
     return ImageParts(
         input_BD=own_image(input_sum, centre),
         num_input_B=num_input.to(torch.float32),
-        target_BD=unit(own_image(target_sum, centre)),
+        target_BD=own_image(target_sum, centre),
         present_B=num_target > 0,
     )
 

@@ -105,14 +105,17 @@ class Contents:
 
 
 def own_image(image_ND: Tensor, centre_D: Tensor) -> Tensor:
-    """A user's images as an input: direction of their mean, minus that of the mean image.
+    """A user's images as an input: unit direction in which their mean leaves the mean image.
+
+    The part along the mean image goes: it is larger the more images are averaged, so a plain
+    difference would tell the number of images before anything that they show.
 
     Args:
-        image_ND: float, sums or means of images; rows of zeros stand for no image.
+        image_ND: float, sums or means of images; rows of zeros stand for no image, and stay.
         centre_D: float, mean image.
     """
-    present = image_ND.abs().sum(dim=1, keepdim=True) > 0
-    return (unit(image_ND) - unit(centre_D)) * present
+    centre_D, image_ND = unit(centre_D), unit(image_ND)
+    return unit(image_ND - (image_ND @ centre_D)[:, None] * centre_D)
 
 
 def image_sums(

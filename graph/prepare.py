@@ -10,11 +10,11 @@ from torch import Tensor
 from graph.batches import TrainingGraph, make_batch
 from graph.blocks import Sampler, SamplerConfig, TorchSampler, Weighting
 from graph.config import TrainConfig
-from graph.contents import Centres, Contents, ImageMeans, own_image
+from graph.contents import Centres, Contents, ImageMeans
 from graph.counter_random import Stream, torch_seed
 from graph.csr import Csr
 from graph.features import Features
-from graph.model import TasteEncoder, content_features
+from graph.model import TasteEncoder, content_features, unit
 from graph.splits import Splits, split_edges
 from graph.store import GraphStore
 
@@ -109,8 +109,9 @@ def new_encoder(config: TrainConfig, graph: TrainingGraph, contents: Contents) -
 
 
 def _image_radius(contents: Contents) -> float:
-    """Mean distance of users' image directions from the mean image; 1 without images."""
-    if not len(contents.images.mean_RD):
+    """How far users' images leave the mean image: mean tangent of the angle; 1 without images."""
+    images, centre = contents.images.mean_RD, unit(contents.centres.image_D)
+    if not len(images):
         return 1.0
-    centred = own_image(contents.images.mean_RD, contents.centres.image_D)
-    return float(centred.norm(dim=1).mean())
+    cosine = (unit(images) @ centre).clamp(min=0.1)
+    return float(((1 - cosine**2).clamp(min=0).sqrt() / cosine).mean())
