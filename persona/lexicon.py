@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,8 +25,10 @@ for _theme, _terms in _THEMES.items():
 _TRAIT_OF_WORD = {word: name for name, trait in _AFFECT.items() for word in trait["words"]}
 _TRAIT_OF_PHRASE = {phrase: name for name, trait in _AFFECT.items() for phrase in trait["phrases"]}
 _THEME_WORDS, _TRAIT_WORDS = frozenset(_THEME_OF_WORD), frozenset(_TRAIT_OF_WORD)
-_PHRASE_HEADS = frozenset(phrase.split()[0] for phrase in _TRAIT_OF_PHRASE)
-_PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_TRAIT_OF_PHRASE)) + r")\b")
+_PHRASES: dict[str, list[str]] = {}
+for _phrase in _TRAIT_OF_PHRASE:
+    _PHRASES.setdefault(_phrase.split()[0], []).append(_phrase)
+_PHRASE_HEADS = frozenset(_PHRASES)
 
 # Share of snippets that show each trait among 9,000 recorded submissions and comments of 990
 # subreddits: what is usual is not worth saying of anybody.
@@ -71,8 +72,11 @@ def read_text(text: str) -> Reading:
         for theme in _THEME_OF_WORD[word]:
             themes.setdefault(theme, set()).add(word)
     traits = {_TRAIT_OF_WORD[w] for w in _TRAIT_WORDS & present if not _is_negated(words, w)}
-    if not _PHRASE_HEADS.isdisjoint(present):
-        traits.update(_TRAIT_OF_PHRASE[phrase] for phrase in _PHRASE.findall(" ".join(words)))
+    heads = _PHRASE_HEADS & present
+    if heads:
+        padded = f" {' '.join(words)} "
+        said = (phrase for head in heads for phrase in _PHRASES[head] if f" {phrase} " in padded)
+        traits.update(_TRAIT_OF_PHRASE[phrase] for phrase in said)
     if text.rstrip().endswith("?"):
         traits.add("curiosity")
     if "!!" in text:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from embed.clip import load_clip
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
@@ -209,6 +210,19 @@ def test_large_stores_get_vector_indexes_that_still_find(tmp_path: Path) -> None
     store.build_indexes(index_rows=500)
     hits = store.search_vector(vectors[17], 5)
     assert "user017" in {hit["user_id"] for hit in hits}
+
+
+def test_words_find_pictures_by_clip(tmp_path: Path) -> None:
+    clip = load_clip("tiny")
+    store = PersonaStore.create(tmp_path, 2, clip.dim)
+    pictures = {"ann": "a cat in neon colours", "bob": "snowy peaks", "eve": "foggy forest"}
+    vectors = clip.encode_texts(list(pictures.values()))
+    schema = store_schema(2, clip.dim)
+    columns = dict(zip(schema.names, rows(*pictures).columns, strict=True))
+    columns["clip_embedding"] = pa.FixedSizeListArray.from_arrays(vectors.ravel(), clip.dim)
+    store.upsert(pa.table(columns, schema=schema))
+    for words, user in (("kitten", "ann"), ("mountains", "bob"), ("fir trees", "eve")):
+        assert store.search_vector(clip.encode_texts([words])[0], 1)[0]["user_id"] == user
 
 
 def test_no_store_is_a_clear_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from tests.persona.chat_server import ChatServer, chat_server
 from tests.persona.examples import image, rich_user, subreddit, thin_user
 from tests.persona.synthetic import make_run
+from tests.persona.test_pictures import archive, jpeg
 
 NUM_USERS = 23
 
@@ -122,6 +124,21 @@ class TestThroughServe:
             assert len(server.requests) - before <= 12 - 6
         assert counts.rows_out == 12
         assert staged(run)[0].column("user_id").to_pylist() == [u.user_id for u in users]
+
+    def test_archived_exemplars_are_shown(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        seen = UserEvidence("ann", (subreddit("jazz", 1.0), image("good"), image("gone")))
+        publish(run, [seen, thin_user("bob")], parts=1)
+        shards = archive(tmp_path / "archive", {"good": (200, jpeg(40, 30)), "gone": (404, b"")})
+        with chat_server() as server:
+            config = replace(endpoint_config(server), archive=str(shards))
+            counts = verbalize(config, PersonaResources(), run)
+            contents = [request["messages"][1]["content"] for request in server.requests]
+        assert counts.rows_out == 2
+        (shown,) = (content for content in contents if isinstance(content, list))
+        assert [part["type"] for part in shown] == ["text", "text", "image_url"]
+        assert shown[1]["text"] == "Image i:good:"
+        assert shown[2]["image_url"]["url"].startswith("data:image/jpeg;base64,")
 
     def test_bad_replies_are_quarantined_and_counted(self, tmp_path: Path) -> None:
         run = make_run(tmp_path)
