@@ -169,11 +169,13 @@ def _key(path: Path) -> Path:
 
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
+    from orchestration.engines import quiet_engines
     from orchestration.runner import DiskFullError, RunLockedError
     from pipelines.containers import CorruptDumpError
 
     # Libraries warn of optional parts that are not installed; what matters here is raised.
     logging.basicConfig(level=logging.ERROR)
+    quiet_engines()
     mendable = (
         ConfigError,
         ContractError,

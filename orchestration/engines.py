@@ -9,11 +9,13 @@ from contextlib import contextmanager
 
 from orchestration.profiles import Profile
 
-# The runner tells the progress; Ray's own lines would only break it. Nobody's usage is reported.
+# The runner tells the progress; the engines' own lines would only break it. Nobody's usage is
+# reported.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "LANCEDB_LOG": "error",
 }
 
 
@@ -40,9 +42,15 @@ def ray_cluster(profile: Profile) -> Iterator[Callable[[], None]]:
             ray.shutdown()
 
 
-def _init(profile: Profile) -> None:
+def quiet_engines() -> None:
+    """Have the engines that are started from here on say nothing but errors."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # A filter, for Serve sets the level of its logger anew whenever it starts.
+    logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
+
+
+def _init(profile: Profile) -> None:
     import ray
 
     if ray.is_initialized():
