@@ -87,10 +87,11 @@ def local_sample(root: Path, world: Path, seed: int = 0) -> Profile:
         root=root,
         ingest=IngestConfig(inputs=(str(world / "dumps"),), key_file=key_file),
         embed=EmbedConfig(archive=str(world / "images")),
+        products=ProductsConfig(heldout_share=0.5, min_images_for_holdout=8),
         train=TrainConfig(seed=seed),
         evaluate=EvaluateConfig(truth=str(world / "truth"), key_file=key_file, seed=seed),
-        training=GraphResources(threads_per_worker=2),
-        embedding=EmbedResources(threads_per_actor=2),
+        training=GraphResources(threads_per_worker=1),
+        embedding=EmbedResources(threads_per_actor=1),
     )
 
 
@@ -106,8 +107,8 @@ def dumps(root: Path, inputs: tuple[str, ...], key_file: Path) -> Profile:
         name="dumps",
         root=root,
         ingest=IngestConfig(inputs=inputs, key_file=str(key_file), on_corrupt="keep"),
-        embedding=EmbedResources(threads_per_actor=2),
-        training=GraphResources(threads_per_worker=2),
+        embedding=EmbedResources(threads_per_actor=1),
+        training=GraphResources(threads_per_worker=1),
     )
 
 

@@ -158,7 +158,7 @@ def _person(config: WorldConfig, index: int, places: _Places) -> Person:
         taste=taste,
         is_new=bool(rng.random() < config.new_user_share),
         habits=tuple(habits),
-        num_images=min(MAX_IMAGES, 1 + int(rng.lognormal(log(3.0), 0.9))) if is_poster else 0,
+        num_images=min(MAX_IMAGES, 1 + int(rng.lognormal(log(6.0), 0.7))) if is_poster else 0,
     )
 
 
