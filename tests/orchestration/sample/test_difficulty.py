@@ -89,7 +89,7 @@ def evidence(full_plan: World) -> Evidence:
 
 
 def test_activity_finds_neither_tastes_nor_own_subreddits(evidence: Evidence) -> None:
-    assert evidence.top1(evidence.acts) < 0.38
+    assert evidence.top1(evidence.acts) < 0.40
     assert evidence.precision_at_3(evidence.acts) < 0.3
 
 
