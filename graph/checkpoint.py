@@ -19,6 +19,7 @@ from graph.csr import map_array
 from graph.edges import EDGE_FEATURES
 from graph.encode import SubredditStates
 from graph.model import SubredditInputs, TasteEncoder
+from graph.store import Clock
 from pipelines.contract import ContractError, MissingInputError
 
 FORMAT = 1
@@ -35,11 +36,13 @@ class TrainedEncoder:
         model: The encoder.
         subreddits: Names by learned row, from row 1; row 0 is for any other.
         seen_users: int64, sorted hashes of the users that training saw.
+        clock: Of the edge features that training saw.
     """
 
     model: TasteEncoder
     subreddits: list[str]
     seen_users: Tensor
+    clock: Clock
 
     def has_seen(self, user_keys: Tensor) -> Tensor:
         """bool: which users, by hash of their name, were seeds or neighbours in training."""
@@ -71,6 +74,7 @@ def save_encoder(folder: Path, trained: TrainedEncoder) -> None:
         "clip_dim": model.clip_dim,
         "num_rows": model.num_rows,
         "edge_features": list(EDGE_FEATURES),
+        "clock": asdict(trained.clock),
     }
     (folder / "encoder.json").write_text(json.dumps(shape, indent=1) + "\n")
     names = pa.table({"subreddit": pa.array(trained.subreddits, pa.string())})
@@ -99,7 +103,8 @@ def load_encoder(folder: Path) -> TrainedEncoder:
     model.load_state_dict(load_file(folder / "model.safetensors"))
     names = pq.read_table(folder / "subreddits.parquet")["subreddit"].to_pylist()
     seen = map_array(folder / "seen_users.npy")
-    return TrainedEncoder(model=model.eval(), subreddits=names, seen_users=seen)
+    clock = Clock(**shape["clock"])
+    return TrainedEncoder(model=model.eval(), subreddits=names, seen_users=seen, clock=clock)
 
 
 def save_states(path: Path, states: SubredditStates) -> None:

@@ -34,13 +34,13 @@ class EncoderConfig:
         dim: Width of z_u and of the hidden states.
         heads: Attention heads; divides dim.
         fanouts: Neighbours sampled at hop 1 (subreddits of a user) and hop 2 (users of those).
-        dropout: Of neighbours and features.
+        dropout: Of learned rows and of the hidden state of users.
     """
 
     dim: int = 64
     heads: int = 4
     fanouts: tuple[int, int] = (16, 8)
-    dropout: float = 0.1
+    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -68,8 +68,8 @@ class TrainConfig:
     """
 
     encoder: EncoderConfig = EncoderConfig()
-    image_weight: float = 1.0
-    epochs: int = 40
+    image_weight: float = 0.5
+    epochs: int = 50
     batch_users: int = 256
     chunk_users: int = 128
     lr: float = 1e-2

@@ -43,8 +43,8 @@ class EdgeRules:
     half_life_days: float
 
 
-def check_interactions(interactions: pl.LazyFrame) -> int:
-    """Number of rows, if every row can be.
+def check_interactions(interactions: pl.LazyFrame) -> tuple[int, int]:
+    """(rows, last activity in epoch seconds), if every row can be.
 
     Raises:
         ContractError: Rows without any action, with negative counts, or that end before they begin.
@@ -53,26 +53,33 @@ def check_interactions(interactions: pl.LazyFrame) -> int:
     negative = (pl.col("num_submissions") < 0) | (pl.col("num_comments") < 0)
     checked = interactions.select(
         rows=pl.len(),
+        clock_utc=pl.col("last_utc").max().fill_null(0),
         negative=negative.sum(),
         without_action=(actions == 0).sum(),
         ends_before_it_begins=(pl.col("last_utc") < pl.col("first_utc")).sum(),
     ).collect(engine="streaming")
-    rows, *problems = checked.row(0)
-    wrong = [f"{n} rows {name}" for name, n in zip(checked.columns[1:], problems, strict=True) if n]
+    rows, clock_utc, *problems = checked.row(0)
+    wrong = [f"{n} rows {name}" for name, n in zip(checked.columns[2:], problems, strict=True) if n]
     if wrong:
         raise ContractError(f"table 'interactions': {'; '.join(wrong)}; run the interactions step")
-    return int(rows)
+    return int(rows), int(clock_utc)
 
 
-def aggregate(interactions: pl.LazyFrame, half_life_days: float) -> pl.DataFrame:
+def aggregate(interactions: pl.LazyFrame, half_life_days: float, clock_utc: int) -> pl.DataFrame:
     """One row for each (user_id, subreddit), over all months, in no particular order.
 
-    The clock is the last activity in the data, never the wall clock.
+    Args:
+        interactions: Rows of INTERACTIONS.
+        half_life_days: Of the decayed activity.
+        clock_utc: Epoch seconds at which activity has its full weight: the last activity in the
+            data, never the wall clock.
     """
     actions = pl.col("num_submissions").cast(pl.Int64) + pl.col("num_comments")
-    age_days = (pl.col("last_utc").max() - pl.col("last_utc")) / DAY_S
+    age_s = clock_utc - pl.col("last_utc")
     monthly = interactions.with_columns(
-        actions=actions, decayed=actions * 2.0 ** (-age_days / half_life_days)
+        actions=actions,
+        decayed=actions * 2.0 ** (-age_s / (DAY_S * half_life_days)),
+        since_last_s=age_s,
     )
     return (
         monthly.group_by("user_id", "subreddit")
@@ -84,6 +91,7 @@ def aggregate(interactions: pl.LazyFrame, half_life_days: float) -> pl.DataFrame
             pl.col("decayed").sort_by("active_month").sum(),
             pl.col("first_utc").min(),
             pl.col("last_utc").max(),
+            pl.col("since_last_s").min(),
             months=pl.col("active_month").n_unique(),
             rows=pl.len(),
         )
@@ -111,7 +119,7 @@ def edge_features(edges: pl.DataFrame) -> Floats:
         pl.col("num_comments").cast(pl.Float64).log1p(),
         pl.col("score").sign() * pl.col("score").abs().cast(pl.Float64).log1p(),
         pl.col("decayed").log1p(),
-        ((pl.col("last_utc").max() - pl.col("last_utc")) / DAY_S).log1p(),
+        (pl.col("since_last_s") / DAY_S).log1p(),
         ((pl.col("last_utc") - pl.col("first_utc")) / DAY_S).log1p().alias("span"),
         pl.col("months").cast(pl.Float64).log1p().alias("months"),
         (pl.col("actions") / pl.col("months")).log1p().alias("rate"),

@@ -1,9 +1,11 @@
 """The encoder: two layers of edge-aware GATv2, inductive in users, with a head in CLIP's space.
 
 Subreddits gather from users, users gather from subreddits. A user is nothing but activity
-statistics, its edges and (if it posts any) its images, so a new user needs no training. Attention
-of the second layer, the mean over its heads, also mixes the subreddits' image means into p(z_u).
-So the image objective trains it directly, and it is what `SALIENT_SUBREDDITS` reports.
+statistics, its edges and (if it posts any) its images, so a new user needs no training.
+
+Half of the heads of the second layer also mix the subreddits' image means into p(z_u). So the image
+objective trains them directly: their mean is what `SALIENT_SUBREDDITS` reports. The other heads are
+free to serve the link objective, whose answers lie elsewhere.
 
 Axes: B users, M subreddits, N users below subreddits, F and G neighbours, H heads, D of CLIP,
 d hidden, K statistics.
@@ -111,7 +113,7 @@ class Encoded(_OnDevice):
     Args:
         z_Bd: float, unit.
         direction_BD: float, unit: where p(z_u) lies from the mean image.
-        attention_BF: float, mean over heads of the last layer; sums to 1 over the neighbours.
+        attention_BF: float, mean over the taste heads of layer 2; sums to 1 over the neighbours.
     """
 
     z_Bd: Tensor

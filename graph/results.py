@@ -43,7 +43,9 @@ def write_checkpoint(
     names = held.graph.subreddits()
     seen = held.graph.user_keys[held.training.graph.by_user.degrees() > 0].sort().values
     for variant, model in models.items():
-        trained = TrainedEncoder(model=model, subreddits=names, seen_users=seen)
+        trained = TrainedEncoder(
+            model=model, subreddits=names, seen_users=seen, clock=held.graph.clock()
+        )
         save_encoder(folder if variant == MAIN_VARIANT else folder / variant, trained)
     torch.save(state, folder / STATE_FILE)
     model = models[MAIN_VARIANT]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,19 @@ from pipelines.tables import INTERACTIONS
 FORMAT = 1
 NUM_HUBS = 10
 ARRAYS = ("edge_of", "actions", "user_keys", "subreddit_keys", "user_stats", "subreddit_stats")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """How time enters the edge features.
+
+    Args:
+        now_utc: Epoch seconds at which activity has its full weight.
+        half_life_days: Of the decayed activity.
+    """
+
+    now_utc: int
+    half_life_days: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +128,11 @@ class GraphStore:
         names: list[str] = table["subreddit"].to_pylist()
         return names
 
+    def clock(self) -> Clock:
+        """Of the edge features."""
+        summary = read_summary(self.folder)
+        return Clock(**{f.name: summary[f.name] for f in fields(Clock)})  # type: ignore[arg-type]
+
     def subset(self, keep: Tensor) -> GraphStore:
         """The same users and subreddits with only the edges kept (bool [E], order of `by_user`)."""
         by_user = self.by_user.subset(keep)
@@ -138,19 +156,21 @@ def build_graph(config: GraphConfig, resources: GraphResources, run: Run) -> Cou
             f"table 'interactions' not found at {INTERACTIONS.path(run)}; run interactions first"
         )
     interactions = pl.scan_parquet(files, hive_partitioning=False)
-    rows = check_interactions(interactions)
+    rows, clock_utc = check_interactions(interactions)
     rules = EdgeRules(
         min_subreddits=config.min_subreddits,
         min_users=config.min_users,
         half_life_days=config.half_life_days,
     )
-    edges, dropped = filter_small(aggregate(interactions, rules.half_life_days), rules)
+    edges = aggregate(interactions, rules.half_life_days, clock_utc)
+    edges, dropped = filter_small(edges, rules)
     if edges.is_empty():
         raise ContractError(
             f"no edge is left of {rows} interactions ({dropped}); lower min_users="
             f"{config.min_users} or min_subreddits={config.min_subreddits}"
         )
-    store = write_store(edges, run.staged(GRAPH_STORE))
+    clock = Clock(now_utc=clock_utc, half_life_days=config.half_life_days)
+    store = write_store(edges, run.staged(GRAPH_STORE), clock)
     return Counts(
         rows_in=rows,
         rows_out=rows - sum(dropped.values()),
@@ -163,7 +183,7 @@ def build_graph(config: GraphConfig, resources: GraphResources, run: Run) -> Cou
     ).assert_balanced()
 
 
-def write_store(edges: pl.DataFrame, folder: Path) -> GraphStore:
+def write_store(edges: pl.DataFrame, folder: Path, clock: Clock) -> GraphStore:
     """Index, sort, validate and write the edges of `aggregate`; return the store."""
     users = _index(edges, "user_id", "user_index")
     subreddits = _index(edges, "subreddit", "subreddit_index")
@@ -195,7 +215,7 @@ def write_store(edges: pl.DataFrame, folder: Path) -> GraphStore:
     store.save(folder)
     users.write_parquet(folder / "user_index.parquet")
     subreddits.write_parquet(folder / "subreddit_index.parquet")
-    summary = summarise(store, subreddits["subreddit"].to_list())
+    summary = summarise(store, subreddits["subreddit"].to_list()) | asdict(clock)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return store
 
