@@ -74,7 +74,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     """The small world; tests must not write into its run."""
     root: Path = tmp_path_factory.mktemp("small")
     run = Run(root=root, staging=root / ".staging")
-    world = make_world(users=200, tastes=5, mixed=8, hubs=3, dim=24, seed=3)
+    world = make_world(users=200, tastes=5, mixed=8, hubs=4, dim=24, seed=3)
     write_tables(world, run)
     build_graph(GraphConfig(), GraphResources(), run)
     publish(run, GRAPH_STORE)
