@@ -18,23 +18,24 @@ from graph.evaluate import Held
 from graph.features import ARRAYS, Features, check_sums, load_features
 from graph.splits import Split
 from pipelines.contract import ContractError, Run
-from tests.graph.conftest import SmallWorld, publish_graph
+from tests.graph.conftest import SMALL
 from tests.graph.drawn import images
 from tests.graph.synthetic import World, write_tables
+from tests.graph.views import Published, held_views, reader
 
 EPOCHS = (0, 1, 7)
 
 
 @pytest.fixture(scope="module")
-def held(small: SmallWorld) -> Held:
-    return small.held()
+def held(small: Published) -> Held:
+    return held_views(small, SMALL)
 
 
 @pytest.fixture(params=["torch", "dgl"])
-def training(request: pytest.FixtureRequest, small: SmallWorld, held: Held) -> TrainingGraph:
+def training(request: pytest.FixtureRequest, held: Held) -> TrainingGraph:
     if request.param == "dgl":
         pytest.importorskip("dgl")
-    return small.training(held, request.param)
+    return reader(held, SMALL, request.param)
 
 
 def blocks(training: TrainingGraph) -> list[Block]:
@@ -97,9 +98,7 @@ def test_an_encoder_under_evaluation_reads_no_held_out_edge(held: Held) -> None:
     assert torch.equal(held.inputs.graph.user_stats[:, 0], inputs.degrees().float().log1p())
 
 
-def test_training_features_hold_only_images_of_training_edges(
-    small: SmallWorld, held: Held
-) -> None:
+def test_training_features_hold_only_images_of_training_edges(small: Published, held: Held) -> None:
     by_user, world = held.graph.by_user, small.world
     keep = held.splits.training_edges(by_user)
     pairs = {
@@ -130,7 +129,7 @@ def image_keys(numbers: list[int]) -> Tensor:
     return torch.from_numpy(hash_strings([f"{m:032x}" for m in numbers]))
 
 
-def test_held_out_images_are_not_loaded(small: SmallWorld) -> None:
+def test_held_out_images_are_not_loaded(small: Published) -> None:
     features = load_features(small.run, small.graph)
     heldout = np.flatnonzero(small.world.image_heldout).tolist()
     seen = np.flatnonzero(~small.world.image_heldout).tolist()
@@ -138,14 +137,12 @@ def test_held_out_images_are_not_loaded(small: SmallWorld) -> None:
     assert sorted(features.image_key.tolist()) == sorted(image_keys(seen).tolist())
 
 
-def first_batch(run: Run, small: SmallWorld) -> tuple[Features, Batch]:
-    """Features of the run's tables, and one batch of them."""
-    held = replace(small, run=run).held()
-    training = small.training(held)
-    seeds = training.users[:32]
-    contents = held.training.contents
-    batch = make_batch(training, contents, seeds, epoch=1, step=0, num_uniform=8)
-    return load_features(run, held.graph), batch
+def first_batch(small: Published, features: Features) -> Batch:
+    """One batch of a trainer that reads these."""
+    held = held_views(small, SMALL, features)
+    training = reader(held, SMALL)
+    seeds, contents = training.users[:32], held.training.contents
+    return make_batch(training, contents, seeds, epoch=1, step=0, num_uniform=8)
 
 
 def repainted(world: World, where: np.ndarray) -> World:
@@ -155,23 +152,27 @@ def repainted(world: World, where: np.ndarray) -> World:
     return replace(world, image_vectors=vectors)
 
 
-def test_repainting_held_out_images_changes_no_input(small: SmallWorld, tmp_path: Path) -> None:
-    results = []
-    for name, where in (("heldout", small.world.image_heldout), ("seen", np.array([0, 1, 2]))):
-        run = Run(root=tmp_path / name, staging=tmp_path / name / "staging")
-        write_tables(repainted(small.world, where), run)
-        publish_graph(run)
-        results.append(first_batch(run, small))
-    features, batch = first_batch(small.run, small)
-    (hidden, hidden_batch), (shown, _) = results
+def repainted_features(small: Published, root: Path, where: np.ndarray) -> Features:
+    """What is loaded of a world that shows other images there, through its tables."""
+    run = Run(root=root)
+    write_tables(repainted(small.world, where), run)
+    return load_features(run, small.graph)
+
+
+def test_repainting_held_out_images_changes_no_input(small: Published, tmp_path: Path) -> None:
+    loaded = load_features(small.run, small.graph)
+    hidden = repainted_features(small, tmp_path / "hidden", small.world.image_heldout)
+    shown = repainted_features(small, tmp_path / "shown", ~small.world.image_heldout)
     for name in ARRAYS:
-        assert torch.equal(getattr(hidden, name), getattr(features, name)), name
+        assert torch.equal(getattr(hidden, name), getattr(loaded, name)), name
+    batch, same, other = (first_batch(small, features) for features in (loaded, hidden, shown))
     for part in ("subreddits", "users_below", "seeds"):
         for field in fields(getattr(batch, part)):
             before = getattr(getattr(batch, part), field.name)
-            assert torch.equal(getattr(getattr(hidden_batch, part), field.name), before)
-    assert torch.equal(hidden_batch.image_target_BD, batch.image_target_BD)
-    assert not torch.equal(shown.image_vectors, features.image_vectors)
+            assert torch.equal(getattr(getattr(same, part), field.name), before)
+    assert torch.equal(same.image_target_BD, batch.image_target_BD)
+    assert not torch.allclose(other.image_target_BD, batch.image_target_BD)
+    assert not torch.allclose(other.subreddits.image_MD, batch.subreddits.image_MD)
 
 
 def naive_image_means(
@@ -191,8 +192,8 @@ def naive_image_means(
     return torch.stack(rows)
 
 
-def test_subreddit_means_hold_no_image_of_the_seeds(small: SmallWorld, held: Held) -> None:
-    training, view = small.training(held), held.training
+def test_subreddit_means_hold_no_image_of_the_seeds(held: Held) -> None:
+    training, view = reader(held, SMALL), held.training
     with_images = view.features.image_counts() > 0
     seeds = training.users[with_images[training.users]][:24]
     batch = make_batch(training, view.contents, seeds, epoch=0, step=0, num_uniform=8)
