@@ -1,0 +1,79 @@
+"""Baselines on a drawn graph of two communities and a hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from graph.baselines import (
+    Scorer,
+    matrix,
+    matrix_factorisation,
+    popularity,
+    tfidf_items,
+    tfidf_users,
+)
+from tests.graph.drawn import csr
+
+HUB, CATS, KITTENS, TRAINS, TRAMS = range(5)
+ROWS = [
+    [HUB, CATS, KITTENS],
+    [HUB, CATS, KITTENS],
+    [HUB, CATS],
+    [HUB, TRAINS, TRAMS],
+    [HUB, TRAINS, TRAMS],
+    [TRAINS],
+]
+TRAIN = matrix(csr(ROWS), num_subreddits=5)
+
+
+def new_user(*subreddits: int) -> csr_array:
+    """A row that no baseline was fitted on."""
+    return matrix(csr([sorted(subreddits)]), num_subreddits=5)
+
+
+def factorise(train: csr_array) -> Scorer:
+    """Of rank two: one factor a community."""
+    return matrix_factorisation(train, rank=2, seed=0)
+
+
+def test_matrix_holds_the_edges() -> None:
+    expected = np.zeros((6, 5))
+    for user, row in enumerate(ROWS):
+        expected[user, row] = 1
+    assert (TRAIN.toarray() == expected).all()
+
+
+def test_popularity_counts_users_whoever_asks() -> None:
+    scores = popularity(TRAIN)(TRAIN[:2])
+    assert scores.tolist() == [[5, 3, 2, 3, 2]] * 2
+
+
+@pytest.mark.parametrize("fit", [tfidf_items, tfidf_users, factorise])
+def test_a_new_user_gets_its_community(fit: Callable[[csr_array], Scorer]) -> None:
+    score = fit(TRAIN)
+    cat_lover, engineer = score(new_user(CATS))[0], score(new_user(TRAMS))[0]
+    assert cat_lover[KITTENS] > max(cat_lover[TRAINS], cat_lover[TRAMS])
+    assert engineer[TRAINS] > max(engineer[CATS], engineer[KITTENS])
+
+
+def test_item_neighbours_are_cosines_of_weighted_columns() -> None:
+    scores = tfidf_items(TRAIN)(new_user(CATS))[0]
+    idf = np.log(7 / (1 + np.array([5, 3, 2, 3, 2])))
+    cosine = 2 / np.sqrt(3 * 2)  # columns of cats and kittens; a common weight cancels
+    assert scores[KITTENS] == pytest.approx(idf[CATS] * cosine)
+    assert scores[CATS] == 0  # not its own neighbour
+    assert scores[TRAINS] == 0
+
+
+def test_factorisation_does_not_depend_on_the_rest_of_the_batch() -> None:
+    score = factorise(TRAIN)
+    assert np.allclose(score(TRAIN)[3], score(TRAIN[3:4])[0])
+    assert np.allclose(score(TRAIN), factorise(TRAIN)(TRAIN))
+
+
+def test_rank_is_cut_to_what_the_matrix_has() -> None:
+    assert matrix_factorisation(TRAIN, rank=64, seed=0)(TRAIN).shape == (6, 5)
