@@ -38,8 +38,8 @@ CONTENT_FEATURES = (
     "own_image_agreement",
 )
 # What a user posts is partly what the user's other subreddits ask for, and predicts the rest of the
-# user's images so well that the loss would have it outweigh all else: on the sample world taste
-# falls from .94 to .79 of users with images if the weight of their own is free.
+# user's images so well that the loss would have it outweigh what attention sees: on the sample world
+# precision@3 of attention falls from .94 to .91 where the weight of own images is free.
 MAX_OWN_WEIGHT = 0.5
 
 T = TypeVar("T", bound="_OnDevice")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestration.sample.activity import Form, Image, Post
+from orchestration.sample.config import RULES
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _BASE62 = _BASE36 + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -91,7 +92,8 @@ class _Code:
 
 
 def _code(seed: int, image: Image) -> _Code:
-    return _Code(f"{seed}/{image.number}")
+    # Another picture, another url, for embeddings are kept by url when a world is made anew.
+    return _Code(f"{RULES}/{seed}/{image}")
 
 
 def _media_id(seed: int, image: Image) -> str:
