@@ -61,7 +61,7 @@ def tables(root: Path) -> dict[str, pl.DataFrame]:
     run = Run(root=root)
     outputs = [table for step in FLOW for table in step.writes if isinstance(table, Table)]
     return {
-        table.name: pl.from_arrow(table.read(run)).sort(table.key)  # type: ignore[union-attr]
+        table.name: pl.DataFrame(table.read(run)).sort(table.key)
         for table in outputs
         if table.files(run)
     }
