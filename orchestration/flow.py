@@ -141,7 +141,7 @@ FLOW = (
     Step(
         name="index_personas",
         function="persona.store:index_personas",
-        reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS),
+        reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS, IMAGE_EMBEDDINGS),
         writes=(PERSONA_STORE,),
     ),
     Step(

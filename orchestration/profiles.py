@@ -114,11 +114,15 @@ def dumps(root: Path, inputs: tuple[str, ...], key_file: Path) -> Profile:
 
 def with_images(profile: Profile, *, archive: str, fetch: bool, gpus: int) -> Profile:
     """The profile with a source of images, embedded and trained on `gpus` GPUs (0: the CPU)."""
-    if not gpus:
-        return replace(profile, embed=replace(profile.embed, archive=archive, fetch=fetch))
-    return replace(
+    profile = replace(
         profile,
         embed=replace(profile.embed, archive=archive, fetch=fetch),
+        verbalize=replace(profile.verbalize, archive=archive),
+    )
+    if not gpus:
+        return profile
+    return replace(
+        profile,
         embedding=replace(profile.embedding, actors=gpus, gpus_per_actor=1, precision="bf16"),
         training=replace(profile.training, workers=gpus, gpus_per_worker=1),
     )

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orchestration import __main__ as command_line
+from orchestration.flow import FLOW
+from pipelines.contract import ConfigError, MissingInputError
+from pipelines.pseudonym import new_key_file
+
+
+def invoke(*words: str) -> str:
+    result = CliRunner().invoke(command_line.app, list(words), catch_exceptions=False)
+    return result.output
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("sample",), ("run",), ("status",), ("plan",), ("persona", "show")]
+)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    assert "Usage" in invoke(*words, "--help")
+
+
+def test_an_unknown_step_is_named_before_any_work(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    with pytest.raises(ConfigError, match="--only 'inges': expected one of ingest, interactions"):
+        invoke("sample", "--root", str(root), "--only", "inges")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--profile", "cloud"), "--profile 'cloud': expected local_sample or dumps"),
+        ((), "--input is missing"),
+    ],
+)
+def test_wrong_options_are_named(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        invoke("run", *words)
+
+
+def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
+    key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
+    with pytest.raises(MissingInputError, match="'nowhere/\\*' has no dumps"):
+        invoke("run", "--input", "nowhere/*", "--root", root, "--key-file", str(key))
+
+
+def test_the_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"no run at .*: start one with `tastegraph run`"):
+        invoke("status", "--root", str(tmp_path))
+
+
+def test_the_plan_of_a_new_root_would_run_every_step(tmp_path: Path) -> None:
+    dump = tmp_path / "RC_2019-08.ndjson"
+    dump.write_text("{}\n")
+    key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
+    planned = invoke("plan", "--input", str(dump), "--root", root, "--key-file", str(key))
+    assert planned.count("not made yet") == len(FLOW)
+    assert not Path(root).exists()
+
+
+def test_a_user_can_mend_it_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["tastegraph", "run", "--profile", "cloud"])
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main()
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == ("error --profile 'cloud': expected local_sample or dumps\n")
