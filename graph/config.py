@@ -62,7 +62,7 @@ class TrainConfig:
         uniform_negatives: Subreddits drawn uniformly as negatives beside the batch's.
         validation_share, test_share: Share of edges held out, of users with enough of them.
         inductive_share: Share of users withheld from training altogether.
-        log_every: Epochs between rows of the training curves, and between checkpoints.
+        log_every: Epochs between rows of the training curves.
         ablations: Further variants trained and evaluated beside: `lambda0`.
         seed: Of everything random.
     """
@@ -126,6 +126,8 @@ class GraphResources:
         gpus_per_worker: 0 trains on the CPU.
         threads_per_worker: Torch threads on the CPU.
         sampler: `torch` or `dgl`; same distribution, dgl only on Python 3.11 and below.
+        checkpoint_epochs: Epochs between checkpoints; Ray Train takes one in two seconds at most,
+            and training waits for it.
         max_failures: How often training restarts from its last checkpoint when a worker dies.
     """
 
@@ -133,10 +135,13 @@ class GraphResources:
     gpus_per_worker: float = 0.0
     threads_per_worker: int = 1
     sampler: str = "torch"
+    checkpoint_epochs: int = 10
     max_failures: int = 0
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}: expected at least 1")
+        if self.checkpoint_epochs < 1:
+            raise ConfigError(f"checkpoint_epochs={self.checkpoint_epochs}: expected at least 1")
         if self.sampler not in ("torch", "dgl"):
             raise ConfigError(f"sampler={self.sampler!r}: expected torch or dgl")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graph.batches import TrainingGraph
 from graph.config import EncoderConfig, GraphResources, TrainConfig
 from graph.csr import map_array
 from graph.evaluate import Held
@@ -88,7 +89,7 @@ def prepare(folder: Path, held: Held) -> None:
 
 
 def train_variants(job: Job, state: State | None, place: Place) -> Iterator[State]:
-    """Train every variant that `state` lacks; yield a state after each logged epoch.
+    """Train every variant that `state` lacks; yield a state at every checkpoint.
 
     Exactly the same states follow a state whether or not the process was a new one.
 
@@ -97,69 +98,100 @@ def train_variants(job: Job, state: State | None, place: Place) -> Iterator[Stat
         state: An earlier state to go on from; None starts.
         place: Of this worker. All workers must run this.
     """
-    config, prepared = job.config, Path(job.prepared)
-    view = View.of(GraphStore.map(prepared / "graph"), Features.open(prepared / "features"))
-    sampler = make_sampler(
-        job.resources.sampler, view.graph.by_user, view.graph.by_subreddit, sampler_config(config)
-    )
-    graph = training_graph(view, sampler, config.seed)
-    validation = Validation(
-        view=view,
-        user=map_array(prepared / "validation_user.npy"),
-        subreddit=map_array(prepared / "validation_subreddit.npy"),
-        seed=config.seed,
-    )
+    session = Session.open(job, place)
     state = state or {"variant": MAIN_VARIANT, "trainer": None, "finished": {}, "curves": []}
-    for variant, weight in image_weights(config).items():
-        if variant in state["finished"]:
-            continue
-        model = new_encoder(config, graph, view.contents).to(place.device)
-        trainer = Trainer(
-            config,
-            model,
-            graph,
-            view.contents,
-            image_weight=weight,
-            rank=place.rank,
-            world_size=place.world_size,
-            gather=place.gather,
-            device=place.device,
+    for variant, weight in image_weights(job.config).items():
+        if variant not in state["finished"]:
+            for new_state in session.train(variant, weight, state):
+                state = new_state
+                yield state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What the variants of one worker share.
+
+    Args:
+        job, place: See there.
+        view: The prepared training graph and features.
+        graph: The same with a sampler.
+        validation: Edges to watch.
+    """
+
+    job: Job
+    place: Place
+    view: View
+    graph: TrainingGraph
+    validation: Validation
+
+    @staticmethod
+    def open(job: Job, place: Place) -> Session:
+        """Map what `prepare` wrote."""
+        config, prepared = job.config, Path(job.prepared)
+        view = View.of(GraphStore.map(prepared / "graph"), Features.open(prepared / "features"))
+        rows = (view.graph.by_user, view.graph.by_subreddit)
+        sampler = make_sampler(job.resources.sampler, *rows, sampler_config(config))
+        return Session(
+            job=job,
+            place=place,
+            view=view,
+            graph=training_graph(view, sampler, config.seed),
+            validation=Validation(
+                view=view,
+                user=map_array(prepared / "validation_user.npy"),
+                subreddit=map_array(prepared / "validation_subreddit.npy"),
+                seed=config.seed,
+            ),
         )
+
+    def train(self, variant: str, image_weight: float, state: State) -> Iterator[State]:
+        """Train one variant from `state` on; yield a state at every checkpoint and at the end."""
+        config = self.job.config
+        trainer = self._trainer(image_weight)
         if state["variant"] == variant and state["trainer"] is not None:
             trainer.restore(state["trainer"])
-        for curve in _epochs(trainer, variant, validation):
-            state = _advance(state, variant, trainer, curve)
-            yield state
+        curves = list(state["curves"])
+        while trainer.epoch < config.epochs:
+            curve = self._epoch(trainer, variant)
+            curves += [] if curve is None else [asdict(curve)]
+            is_last = trainer.epoch == config.epochs
+            if is_last or trainer.epoch % self.job.resources.checkpoint_epochs == 0:
+                done = {variant: trainer.model.state_dict()} if is_last else {}
+                yield {
+                    "variant": variant,
+                    "trainer": trainer.state(),
+                    "finished": state["finished"] | done,
+                    "curves": list(curves),
+                }
 
+    def _trainer(self, image_weight: float) -> Trainer:
+        config, contents = self.job.config, self.view.contents
+        return Trainer(
+            config,
+            new_encoder(config, self.graph, contents).to(self.place.device),
+            self.graph,
+            contents,
+            image_weight=image_weight,
+            rank=self.place.rank,
+            world_size=self.place.world_size,
+            gather=self.place.gather,
+            device=self.place.device,
+        )
 
-def _epochs(trainer: Trainer, variant: str, validation: Validation) -> Iterator[Curve]:
-    """Run the epochs that are left; a curve row at the first, every `log_every`th and the last."""
-    config = trainer.config
-    while trainer.epoch < config.epochs:
+    def _epoch(self, trainer: Trainer, variant: str) -> Curve | None:
+        """Run an epoch; its row of the curves if it is the first, a `log_every`th or the last."""
+        config, plan = self.job.config, trainer.plan
         started = time.perf_counter()
         losses = trainer.run_epoch()
         seconds = time.perf_counter() - started
-        epoch = trainer.epoch
-        if epoch in (1, config.epochs) or epoch % config.log_every == 0:
-            plan = trainer.plan
-            seeds = plan.steps_per_epoch * plan.chunks_per_step * plan.chunk_users
-            yield Curve(
-                variant=variant,
-                epoch=epoch,
-                loss_link=losses.link,
-                loss_image=losses.image,
-                seeds_per_s=seeds / seconds,
-                **validation.measure(trainer.model),
-            )
-
-
-def _advance(state: State, variant: str, trainer: Trainer, curve: Curve) -> State:
-    finished = dict(state["finished"])
-    if trainer.epoch == trainer.config.epochs:
-        finished[variant] = trainer.model.state_dict()
-    return {
-        "variant": variant,
-        "trainer": trainer.state(),
-        "finished": finished,
-        "curves": [*state["curves"], asdict(curve)],
-    }
+        if trainer.epoch not in (1, config.epochs) and trainer.epoch % config.log_every:
+            return None
+        seeds = plan.steps_per_epoch * plan.chunks_per_step * plan.chunk_users
+        return Curve(
+            variant=variant,
+            epoch=trainer.epoch,
+            loss_link=losses.link,
+            loss_image=losses.image,
+            seeds_per_s=seeds / seconds,
+            **self.validation.measure(trainer.model),
+        )
