@@ -65,7 +65,8 @@ def measure_populations(
         vocabulary: Unit rows, too.
 
     Returns:
-        Moments in float64. A group of fewer than 50 users is too few to compare with: it takes
+        Moments in float64; all zero, so that every z-score is, where no user at all has images.
+        A group of fewer than 50 users is too few to compare with: it takes
         the moments of all users.
     """
     num_tags = len(vocabulary.tags)
@@ -78,6 +79,9 @@ def measure_populations(
             total_GT[group] += own_NT.sum(axis=0)
             squares_GT[group] += (own_NT**2).sum(axis=0)
             num_G[group] += len(own_NT)
+    if not num_G[1]:
+        # No image went into anybody's p(z_u), so nothing ties it to what CLIP sees in tags.
+        total_GT, squares_GT = np.zeros_like(total_GT), np.zeros_like(squares_GT)
     everybody = _population(total_GT.sum(axis=0), squares_GT.sum(axis=0), sum(num_G))
     without, with_images = (
         _population(total_GT[group], squares_GT[group], num_G[group])

@@ -86,3 +86,18 @@ def test_images_are_scored_against_their_own_user() -> None:
 def test_a_vocabulary_must_be_whole() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2, 2\)"):
         TagVocabulary(("palette",), ("neon", "pastel"), np.zeros((2, 4), np.float32))
+
+
+def test_where_nobody_has_images_no_tag_can_be_read() -> None:
+    """p(z_u) is tied to CLIP by images alone; without any, nearness to a tag means nothing."""
+    vocabulary = TagVocabulary(("palette", "palette"), ("neon", "pastel"), np.eye(2))
+    users = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    nobody, somebody = np.zeros(3, np.bool_), np.array([True, False, False])
+    z_of = {
+        bool(has.any()): tag_scores(
+            users, has, vocabulary, measure_populations([(users, has)], vocabulary)
+        )
+        for has in (nobody, somebody)
+    }
+    assert not z_of[False].any()
+    assert z_of[True].any()
