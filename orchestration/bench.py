@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration import profiles
+from orchestration.engines import quiet_engines
 from orchestration.progress import Reporter
 from orchestration.report import write_report
 from orchestration.runner import run_profile
@@ -55,6 +56,7 @@ def main(
     users: Annotated[int, typer.Option(help="Users of each sample world.")] = 2000,
 ) -> None:
     """Run the sample on every seed, print each figure beside its goal, write sample.json."""
+    quiet_engines()
     console = Console()
     runs = [measure(int(seed), users, console) for seed in seeds.split(",")]
     mean = average(runs)
