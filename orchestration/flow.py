@@ -140,7 +140,7 @@ FLOW = (
     ),
     Step(
         name="index_personas",
-        function="persona.store:index_personas",
+        function="persona.indexing:index_personas",
         reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS, IMAGE_EMBEDDINGS),
         writes=(PERSONA_STORE,),
     ),

@@ -1,61 +1,42 @@
 """The persona store: LanceDB rows of persona, evidence and embeddings, looked up and searched.
 
-Step index_personas: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE.
+Three tables in one folder (or object store): `personas` holds each user once, as of the newest run;
+`history` holds a row for each user and run that changed the persona; `runs` holds the runs.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypedDict
 
 import lancedb
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfPq
 from numpy.typing import NDArray
 
-from embed.tables import IMAGE_EMBEDDINGS
-from graph.tables import USER_EMBEDDINGS
-from persona.config import PersonaResources, StoreConfig
-from persona.quality import read_personas, stated_tags
-from persona.shards import Shard, UserTable, plan_shards
-from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
-from pipelines.contract import ContractError, Counts, MissingInputError, Run
+from persona.store_tables import HISTORY_SCHEMA, RUNS_SCHEMA, VECTORS, store_schema
+from pipelines.contract import ContractError, MissingInputError
 
-TABLE = "personas"
-VECTORS = ("embedding", "clip_embedding")
-MIN_BATCH_ROWS = 10_000  # an upsert of 1,000 rows costs nearly as much as one of 10,000
+TABLE, HISTORY, RUNS = "personas", "history", "runs"
+OWNER_FILE = ".owner"
+READ_LAG = timedelta(seconds=2)  # a reader sees another process's commits after this long
+NUM_PROBES = 32  # IVF partitions that a search reads
+REFINE = 10  # candidates, times k, that are compared by their exact vectors
 
 Vector = NDArray[np.float32] | Sequence[float]
 
 
-def store_schema(dim: int, clip_dim: int) -> pa.Schema:
-    """Columns of the store, for vectors of these lengths."""
-    return pa.schema(
-        [
-            pa.field("user_id", pa.string(), nullable=False),
-            pa.field("summary", pa.string()),
-            pa.field("text", pa.string()),  # summary and all claims: what full-text search reads
-            pa.field("facets", pa.list_(pa.string())),  # "palette=neon"
-            pa.field("interests", pa.list_(pa.string())),
-            pa.field("persona", pa.string()),  # JSON of persona.schema.Persona
-            pa.field("evidence", pa.string()),  # JSON list of items
-            pa.field("confidence", pa.float32()),
-            pa.field("embedding", pa.list_(pa.float32(), dim)),  # z_u
-            pa.field("clip_embedding", pa.list_(pa.float32(), clip_dim)),  # p(z_u)
-            pa.field("evidence_hash", pa.string()),
-            pa.field("verbalizer", pa.string()),
-            pa.field("clip_version", pa.string()),
-            pa.field("run_version", pa.string()),
-        ]
-    )
+class StoreBusyError(RuntimeError):
+    """Another process writes or compacts this store."""
 
 
 class Hit(TypedDict):
@@ -67,84 +48,222 @@ class Hit(TypedDict):
 
 
 class PersonaStore:
-    """Personas in one LanceDB folder.
+    """Personas at one location: a folder, or the address of an object store ("s3://...").
 
-    One process writes at a time; readers are free.
+    Readers are free. One process writes at a time: in a folder a lock sees to that, at an object
+    store the deployment must.
     """
 
-    def __init__(self, table: lancedb.table.Table) -> None:
-        self._table = table
+    def __init__(self, location: Path | str) -> None:
+        self.location = str(location)
+        self._db = lancedb.connect(self.location, read_consistency_interval=READ_LAG)
+        self._tables: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, path: Path, dim: int, clip_dim: int) -> PersonaStore:
+    def create(cls, location: Path | str, dim: int, clip_dim: int) -> PersonaStore:
         """A new, empty store, in place of any old one."""
-        schema = store_schema(dim, clip_dim)
-        return cls(lancedb.connect(str(path)).create_table(TABLE, schema=schema, mode="overwrite"))
+        store = cls(location)
+        schemas = {TABLE: store_schema(dim, clip_dim), HISTORY: HISTORY_SCHEMA, RUNS: RUNS_SCHEMA}
+        with store._writing():
+            for name, schema in schemas.items():
+                store._tables[name] = store._db.create_table(name, schema=schema, mode="overwrite")
+        return store
 
     @classmethod
-    def open(cls, path: Path) -> PersonaStore:
-        """The store in a folder.
+    def open(cls, location: Path | str) -> PersonaStore:
+        """The store at a location.
 
         Raises:
             MissingInputError: There is none.
         """
-        if not (path / f"{TABLE}.lance").is_dir():
-            raise MissingInputError(f"no persona store at {path}; run index_personas first")
-        return cls(lancedb.connect(str(path)).open_table(TABLE))
+        store = cls(location)
+        try:
+            store._tables = {name: store._db.open_table(name) for name in (TABLE, HISTORY, RUNS)}
+        except (ValueError, FileNotFoundError) as error:
+            raise MissingInputError(
+                f"no persona store at {location}; run index_personas first"
+            ) from error
+        return store
+
+    @classmethod
+    def copy(cls, source: Path, target: Path) -> PersonaStore:
+        """The store in `source`, again in `target`: by hard links, for its files never change."""
+        shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
+        (target / OWNER_FILE).unlink(missing_ok=True)
+        return cls.open(target)
+
+    def emptied(self, dim: int, clip_dim: int) -> PersonaStore:
+        """This store without current personas, for vectors of other lengths; history stays."""
+        schema = store_schema(dim, clip_dim)
+        with self._writing():
+            self._tables[TABLE] = self._db.create_table(TABLE, schema=schema, mode="overwrite")
+        return self
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the current personas."""
+        return self._table.schema
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """Lengths of z_u and of p(z_u)."""
+        dim, clip_dim = (self._table.schema.field(name).type.list_size for name in VECTORS)
+        return dim, clip_dim
+
+    @property
+    def _table(self) -> Any:
+        return self._tables[TABLE]
 
     def upsert(self, rows: pa.Table) -> None:
-        """Insert users, or replace those that are there.
+        """Insert users of one run, or replace those that an older run wrote; note what changed.
+
+        Idempotent by (user, run): the same rows again, or rows of an older run, change nothing that
+        is newer.
 
         Raises:
-            ContractError: A user appears twice (LanceDB would store both).
+            ContractError: A user appears twice (LanceDB would store both), or rows are of several
+                runs.
+            StoreBusyError: Another process writes.
         """
         ids = rows.column("user_id")
+        if not len(ids):
+            return
         if pc.count_distinct(ids).as_py() != len(ids):
             raise ContractError("upsert: a user_id appears twice in one batch")
-        merge = self._table.merge_insert("user_id")
-        merge.when_matched_update_all().when_not_matched_insert_all().execute(
-            rows.cast(self._table.schema)
-        )
+        runs = rows.select(RUNS_SCHEMA.names).group_by(RUNS_SCHEMA.names).aggregate([])
+        if len(runs) != 1:
+            raise ContractError(f"upsert: rows of {len(runs)} runs in one batch; send them apart")
+        with self._writing():
+            _merge(self._tables[RUNS], ["run_version"], runs)
+            _merge(self._tables[HISTORY], ["user_id", "run_version"], self._changed(rows))
+            merge = self._table.merge_insert("user_id")
+            merge.when_matched_update_all(where="target.made_utc <= source.made_utc")
+            merge.when_not_matched_insert_all().execute(rows.cast(self._table.schema))
+
+    def _changed(self, rows: pa.Table) -> pa.Table:
+        """Rows of HISTORY: of users that are new, or whose persona or its evidence is another.
+
+        A row of a run older than what is stored is noted in any case.
+        """
+        names = ["user_id", "persona", "evidence_hash", "verbalizer", "made_utc"]
+        stored = self.get_many(rows.column("user_id").to_pylist(), names)
+        noted = rows.select(HISTORY_SCHEMA.names)
+        if not len(stored):
+            return noted
+        place = pc.index_in(rows.column("user_id"), value_set=_flat(stored, "user_id"))
+        same = pc.less_equal(_flat(stored, "made_utc").take(place), rows.column("made_utc"))
+        for name in names[1:4]:
+            before = pc.fill_null(_flat(stored, name).take(place), "")
+            same = pc.and_(same, pc.equal(before, pc.fill_null(_flat(rows, name), "")))
+        return noted.filter(pc.invert(pc.fill_null(same, False)))
+
+    def retire(self, run_version: str) -> int:
+        """Remove users that a run no longer has, and note that they ended; returns how many.
+
+        Raises:
+            ContractError: The run was never written.
+        """
+        run = next((r for r in self.runs() if r["run_version"] == run_version), None)
+        if run is None:
+            raise ContractError(f"retire: no run {run_version!r} in the store")
+        gone = f"run_version != {_literal(run_version)}"
+        with self._writing():
+            ids = self._table.search().where(gone).select(["user_id"]).to_arrow().column("user_id")
+            ended = {"user_id": ids, **{name: [run[name]] * len(ids) for name in run}}
+            empty = {name: [None] * len(ids) for name in HISTORY_SCHEMA.names if name not in ended}
+            if len(ids):
+                rows = pa.table({**ended, **empty}).select(HISTORY_SCHEMA.names)
+                _merge(self._tables[HISTORY], ["user_id", "run_version"], rows)
+                self._table.delete(gone)
+        return len(ids)
 
     def build_indexes(self, index_rows: int) -> None:
         """Key and full-text indexes; vector indexes where there are at least `index_rows` rows."""
-        self._table.create_index("user_id", config=BTree(), replace=True)
-        self._table.create_index("text", config=FTS(with_position=True), replace=True)
-        if self.count() >= index_rows:
-            for name in VECTORS:
-                self._table.create_index(name, config=IvfPq(distance_type="cosine"), replace=True)
+        with self._writing():
+            self._tables[HISTORY].create_index("user_id", config=BTree(), replace=True)
+            self._table.create_index("user_id", config=BTree(), replace=True)
+            self._table.create_index("text", config=FTS(with_position=True), replace=True)
+            if self.count() >= index_rows:
+                for name in VECTORS:
+                    config = IvfPq(distance_type="cosine")
+                    self._table.create_index(name, config=config, replace=True)
 
-    def compact(self) -> None:
-        """Merge small files, bring indexes up to date, and drop all older versions.
+    def compact(self, keep: timedelta = timedelta(0)) -> None:
+        """Merge small files, bring indexes up to date, and drop versions older than `keep`.
 
-        Readers of an older version fail afterwards: for stores that nobody else has open.
+        Readers of a dropped version fail: keep as long as the longest read takes, or nothing where
+        nobody else has the store open. One owner at a time.
+
+        Raises:
+            StoreBusyError: Another process writes or compacts.
         """
-        with warnings.catch_warnings():
+        with self._writing(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "optimize.cleanup_older_than=0", UserWarning)
-            self._table.optimize(cleanup_older_than=timedelta(0))
+            for table in self._tables.values():
+                table.optimize(cleanup_older_than=keep)
 
     def count(self) -> int:
         """Users in the store."""
         return int(self._table.count_rows())
+
+    def runs(self) -> list[dict[str, Any]]:
+        """run_version and made_utc (epoch seconds) of every run, oldest first."""
+        rows = self._tables[RUNS].to_arrow().to_pylist()
+        return sorted(rows, key=lambda run: (run["made_utc"], run["run_version"]))
 
     def get(self, user_id: str) -> dict[str, Any] | None:
         """All columns of one user; None if unknown."""
         rows = self._table.search().where(f"user_id = {_literal(user_id)}").limit(1).to_list()
         return dict(rows[0]) if rows else None
 
-    def search_text(self, query: str, k: int) -> list[Hit]:
-        """Users whose persona fits the words, best BM25 score first."""
+    def get_many(self, user_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        """Some columns of the users that are known among these, in no order."""
+        wanted = ", ".join(map(_literal, user_ids))
+        query = self._table.search().where(f"user_id IN ({wanted})" if wanted else "false")
+        return query.select(list(columns)).limit(max(1, len(user_ids))).to_arrow()
+
+    def history(self, user_id: str) -> list[dict[str, Any]]:
+        """One user's rows of HISTORY, oldest first; a row without persona says the user ended."""
+        query = self._tables[HISTORY].search().where(f"user_id = {_literal(user_id)}")
+        rows = query.limit(max(1, len(self.runs()))).to_list()
+        return sorted(rows, key=lambda row: (row["made_utc"], row["run_version"]))
+
+    def get_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
+        """One user's row of HISTORY as it was at a run, or at a time in epoch seconds.
+
+        Returns:
+            None where the user was unknown then.
+
+        Raises:
+            ValueError: There is no such run.
+        """
+        when = as_of
+        if isinstance(as_of, str):
+            known = {run["run_version"]: run["made_utc"] for run in self.runs()}
+            if as_of not in known:
+                raise ValueError(f"run {as_of!r}: expected one of {', '.join(known) or 'none'}")
+            when = known[as_of]
+        then = [row for row in self.history(user_id) if row["made_utc"] <= when]
+        return then[-1] if then and then[-1]["persona"] is not None else None
+
+    def search_text(self, query: str, k: int, where: Mapping[str, str] | None = None) -> list[Hit]:
+        """Users whose persona fits the words, best BM25 score first; see `filters` for `where`."""
         if not query.strip():
             return []
         found = self._table.search(query, query_type="fts", fts_columns="text")
-        rows = found.select(["user_id", "summary", "_score"]).limit(k).to_list()
-        return _ranked([(row, row["_score"]) for row in rows])
+        return self._hits(found, "_score", k, where)
 
-    def search_vector(self, vector: Vector, k: int, column: str = "clip_embedding") -> list[Hit]:
+    def search_vector(
+        self,
+        vector: Vector,
+        k: int,
+        column: str = "clip_embedding",
+        where: Mapping[str, str] | None = None,
+    ) -> list[Hit]:
         """Users nearest a vector, by cosine: of CLIP's space, or of z_u (`column="embedding"`).
 
         Raises:
-            ValueError: The vector has another length than the column's.
+            ValueError: The vector has another length than the column's, or a number in it is none.
         """
         if column not in VECTORS:
             raise ValueError(f"column={column!r}: expected one of {VECTORS}")
@@ -152,18 +271,25 @@ class PersonaStore:
         query = np.asarray(vector, np.float32)
         if query.shape != (length,):
             raise ValueError(f"vector of shape {query.shape}: {column} holds {length} dimensions")
+        if not np.isfinite(query).all() or not query.any():
+            raise ValueError("vector: expected finite numbers that are not all zero")
         found = self._table.search(query, vector_column_name=column).distance_type("cosine")
-        rows = found.select(["user_id", "summary", "_distance"]).limit(k).to_list()
-        return _ranked([(row, 1.0 - row["_distance"]) for row in rows])
+        return self._hits(found.nprobes(NUM_PROBES).refine_factor(REFINE), "_distance", k, where)
 
-    def search_both(self, query: str, vector: Vector, k: int) -> list[Hit]:
+    def search_both(
+        self, query: str, vector: Vector, k: int, where: Mapping[str, str] | None = None
+    ) -> list[Hit]:
         """Text and vector search in one, by reciprocal rank.
 
         Source: Cormack et al. 2009, "Reciprocal rank fusion", constant 60.
         """
         scores: dict[str, float] = {}
         summaries: dict[str, str] = {}
-        for hits in (self.search_text(query, 4 * k), self.search_vector(vector, 4 * k)):
+        found = (
+            self.search_text(query, 4 * k, where),
+            self.search_vector(vector, 4 * k, where=where),
+        )
+        for hits in found:
             for rank, hit in enumerate(hits, start=1):
                 user_id = hit["user_id"]
                 scores[user_id] = scores.get(user_id, 0.0) + 1 / (60 + rank)
@@ -171,114 +297,97 @@ class PersonaStore:
         best = sorted(scores, key=lambda user_id: (-scores[user_id], user_id))[:k]
         return [Hit(user_id=id_, summary=summaries[id_], score=scores[id_]) for id_ in best]
 
+    def batches(self, batch_rows: int = 8192, keep: str | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows of the newest run, in batches; those for which the condition `keep` holds."""
+        query = self._table.search()
+        query = query.where(keep) if keep else query
+        yield from query.to_batches(batch_size=batch_rows)
 
-def index_personas(config: StoreConfig, resources: PersonaResources, run: Run) -> Counts:
-    """Step: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE, made anew as a whole."""
-    keys = PERSONAS.read(run, columns=["user_id", "evidence_hash", "verbalizer"])
-    schema = USER_EMBEDDINGS.dataset(run).schema
-    dims = [schema.field(name).type.list_size for name in VECTORS]
-    store = PersonaStore.create(run.staged(PERSONA_STORE), *dims)
-    shards = plan_shards(keys.column("user_id"), max(MIN_BATCH_ROWS, resources.shard_users))
-    tables = _Inputs(run)
-    if len(shards) > 1:
-        tables.spill(shards, run.staged(PERSONA_STORE).parent / "_spill")
-    versions = {"run_version": run_version(keys), "clip_version": clip_version(run)}
-    for shard in shards:
-        store.upsert(store_rows(*tables.read(shard), versions))
-        run.progress(shard.index + 1, len(shards), "shards")
-    shutil.rmtree(run.staged(PERSONA_STORE).parent / "_spill", ignore_errors=True)
-    if shards:
-        store.build_indexes(config.index_rows)
-    store.compact()
-    return Counts(
-        rows_in=len(keys), rows_out=store.count(), metrics={"shards": float(len(shards))}
-    ).assert_balanced()
+    def without(self, user_ids: Sequence[str], target: Path, index_rows: int) -> PersonaStore:
+        """A copy of this store, in the folder `target`, in which these users never were.
 
-
-class _Inputs:
-    """PERSONAS, EVIDENCE and USER_EMBEDDINGS by shard."""
-
-    def __init__(self, run: Run) -> None:
-        self._tables = {
-            "personas": UserTable(PERSONAS, run, PERSONAS.schema.names),
-            "evidence": UserTable(EVIDENCE, run, EVIDENCE.schema.names),
-            "embeddings": UserTable(USER_EMBEDDINGS, run, ["user_id", *VECTORS]),
-        }
-
-    def spill(self, shards: list[Shard], folder: Path) -> None:
+        A deletion in place would leave their rows in old pages, and their ids in the record of the
+        deletion itself, so every row that stays is written anew.
+        """
+        stays = f"user_id NOT IN ({', '.join(map(_literal, user_ids))})"
+        copy = PersonaStore.create(target, *self.dims)
         for name, table in self._tables.items():
-            table.spill(shards, folder / name)
+            query = table.search() if name == RUNS else table.search().where(stays)
+            for batch in query.to_batches(batch_size=1 << 16):
+                copy._tables[name].add(pa.Table.from_batches([batch]))
+        if copy.count():
+            copy.build_indexes(index_rows)
+        copy.compact()
+        return copy
 
-    def read(self, shard: Shard) -> tuple[pa.Table, pa.Table, pa.Table]:
-        personas, evidence, embeddings = (t.read(shard) for t in self._tables.values())
-        return personas, evidence, embeddings
+    def _hits(self, query: Any, score: str, k: int, where: Mapping[str, str] | None) -> list[Hit]:
+        """The best `k` rows, best first; equal scores by user id, so that order is never chance."""
+        condition = filters(where or {})
+        if condition:
+            query = query.where(condition, prefilter=True)
+        rows = query.select(["user_id", "summary", score]).limit(k).to_list()
+        hits = [
+            Hit(
+                user_id=row["user_id"],
+                summary=row["summary"],
+                score=1.0 - row[score] if score == "_distance" else row[score],
+            )
+            for row in rows
+        ]
+        return sorted(hits, key=lambda hit: (-hit["score"], hit["user_id"]))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whoever holds this writes; it is let go when the process ends, however it ends."""
+        if "://" in self.location:
+            yield
+            return
+        Path(self.location).mkdir(parents=True, exist_ok=True)
+        with (Path(self.location) / OWNER_FILE).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreBusyError(
+                    f"persona store {self.location}: another process writes it; try again later"
+                ) from error
+            yield
 
 
-def store_rows(
-    personas: pa.Table, evidence: pa.Table, embeddings: pa.Table, versions: dict[str, str]
-) -> pa.Table:
-    """Rows of the store, by user id.
+def filters(where: Mapping[str, str]) -> str:
+    """A condition on rows: facets and `verbalizer` by value, e.g. {"palette": "neon"}.
 
     Raises:
-        ContractError: A persona's user has no embedding.
+        ValueError: A facet is not a plain word.
     """
-    personas = personas.sort_by("user_id")
-    user_ids = personas.column("user_id")
-    places = pc.index_in(user_ids, value_set=embeddings.column("user_id").combine_chunks())
-    if places.null_count:
-        raise ContractError(f"{places.null_count} personas have no row in user_embeddings")
-    items = evidence_json(evidence)
-    parsed = [persona for _, persona in read_personas(personas)]
-    columns = {
-        "user_id": user_ids,
-        "summary": personas.column("summary"),
-        "text": ["\n".join(persona.texts()) for persona in parsed],
-        "facets": [[f"{facet}={tag}" for facet, tag in stated_tags(p)] for p in parsed],
-        "interests": [[claim.text for claim in persona.interests] for persona in parsed],
-        "persona": personas.column("persona"),
-        "evidence": [items[user_id] for user_id in user_ids.to_pylist()],
-        "confidence": personas.column("confidence"),
-        **{name: embeddings.column(name).take(places) for name in VECTORS},
-        "evidence_hash": personas.column("evidence_hash"),
-        "verbalizer": personas.column("verbalizer"),
-        **{name: [value] * len(user_ids) for name, value in versions.items()},
-    }
-    dims = [embeddings.schema.field(name).type.list_size for name in VECTORS]
-    return pa.table(columns, schema=store_schema(*dims).with_metadata(None))
+    conditions = []
+    for name, value in where.items():
+        if name == "verbalizer":
+            conditions.append(f"verbalizer = {_literal(value)}")
+        elif name.replace("_", "").replace("-", "").isalnum():
+            conditions.append(f"array_has(facets, {_literal(f'{name}={value}')})")
+        else:
+            raise ValueError(f"filter {name!r}: expected `verbalizer` or the name of a facet")
+    return " AND ".join(conditions)
 
 
-def run_version(keys: pa.Table) -> str:
-    """Content address of a set of personas: the same evidence and verbalizers, the same version."""
-    ordered = keys.sort_by("user_id")
-    digest = blake2b(digest_size=8)
-    for name in ("user_id", "evidence_hash", "verbalizer"):
-        digest.update("\n".join(ordered.column(name).to_pylist()).encode() + b"\x1e")
-    return digest.hexdigest()
+def _merge(table: Any, keys: list[str], rows: pa.Table) -> None:
+    """Insert the rows whose keys are not there yet."""
+    if len(rows):
+        merge = table.merge_insert(keys).when_not_matched_insert_all()
+        merge.execute(rows.cast(table.schema))
 
 
-def clip_version(run: Run) -> str:
-    """The CLIP whose space `clip_embedding` lies in, as the metadata of IMAGE_EMBEDDINGS says."""
-    metadata = IMAGE_EMBEDDINGS.dataset(run).schema.metadata or {}
-    names = ("clip_model", "clip_pretrained", "clip_weights")
-    return "/".join(metadata.get(name.encode(), b"").decode() for name in names)
+def _flat(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name).combine_chunks()
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def evidence_json(evidence: pa.Table) -> dict[str, str]:
-    """Items of each user as a JSON list, in the order of EVIDENCE."""
-    fields = ("evidence_id", "kind", "subreddit", "facet", "text", "weight", "inferred")
-    frame = pl.from_arrow(evidence.select(["user_id", *fields]))
-    assert isinstance(frame, pl.DataFrame)
-    item = pl.struct(fields).struct.json_encode()
-    lists = frame.group_by("user_id", maintain_order=True).agg(item.alias("items"))
-    joined = pl.concat_str(pl.lit("["), pl.col("items").list.join(","), pl.lit("]"))
-    return dict(lists.select("user_id", joined.alias("items")).iter_rows())
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _ranked(rows: list[tuple[dict[str, str], float]]) -> list[Hit]:
-    """Best first; equal scores by user id, so that order is never by chance."""
-    hits = [Hit(user_id=r["user_id"], summary=r["summary"], score=float(s)) for r, s in rows]
-    return sorted(hits, key=lambda hit: (-hit["score"], hit["user_id"]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -17,29 +18,35 @@ from rich.table import Table
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
+if TYPE_CHECKING:
+    from persona.store import PersonaStore
+
 app = typer.Typer(help="Read personas: show one, or search them all.", no_args_is_help=True)
 
+SAMPLE_ROOT = Path("runs/local_sample")
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
+User = Annotated[str, typer.Argument(help="A user_id; or a name, with --key-file.")]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="Secret of the pseudonyms: USER is a Reddit name then.")
+]
 
 
 @app.command()
 def show(
-    user: Annotated[str, typer.Argument(help="A user_id; or a name, with --key-file.")],
-    root: Root = Path("runs/local_sample"),
-    key_file: Annotated[
-        Path | None, typer.Option(help="Secret of the pseudonyms: USER is a Reddit name then.")
+    user: User,
+    root: Root = SAMPLE_ROOT,
+    key_file: KeyFile = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="A run's version, or epoch seconds: the persona as of then.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole row as JSON.")] = False,
 ) -> None:
     """Print one user's persona with the evidence of every claim."""
-    from persona.store import PersonaStore
-    from persona.tables import PERSONA_STORE
-
-    if key_file is not None:
-        from pipelines.pseudonym import Pseudonyms
-
-        user = Pseudonyms.from_file(key_file).user_id(user)
-    row = PersonaStore.open(PERSONA_STORE.path(Run(root=root))).get(user)
+    user, store = _user_id(user, key_file), _store(root)
+    if as_of is None:
+        row = store.get(user)
+    else:
+        row = store.get_at(user, int(as_of) if as_of.isdecimal() and len(as_of) < 16 else as_of)
     if row is None:
         raise MissingInputError(f"no persona of user {user!r} in {root}")
     if as_json:
@@ -51,19 +58,16 @@ def show(
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(help='What to look for, e.g. "neon cats".')],
-    root: Root = Path("runs/local_sample"),
+    root: Root = SAMPLE_ROOT,
     by: Annotated[
         str, typer.Option(help="`text` (full text), `vector` (CLIP of the words) or `both`.")
     ] = "both",
     k: Annotated[int, typer.Option("-k", help="Personas to print.", min=1)] = 5,
 ) -> None:
     """Find personas by words, by what the words look like to CLIP, or by both."""
-    from persona.store import PersonaStore
-    from persona.tables import PERSONA_STORE
-
     if by not in ("text", "vector", "both"):
         raise ConfigError(f"--by {by!r}: expected text, vector or both")
-    store = PersonaStore.open(PERSONA_STORE.path(Run(root=root)))
+    store = _store(root)
     match by:
         case "text":
             hits = store.search_text(text, k)
@@ -72,6 +76,57 @@ def search(
         case _:
             hits = store.search_both(text, _query(text, root), k)
     _print_hits(f"{text} (by {by})", hits, Console())
+
+
+@app.command()
+def history(user: User, root: Root = SAMPLE_ROOT, key_file: KeyFile = None) -> None:
+    """Print how one user's persona changed from run to run."""
+    rows = _store(root).history(_user_id(user, key_file))
+    if not rows:
+        raise MissingInputError(f"no persona of user {user!r} in {root}, now or before")
+    table = Table("run", "made", "verbalizer", "persona", show_lines=True)
+    for row in rows:
+        made = datetime.fromtimestamp(row["made_utc"], UTC).isoformat(" ", "minutes")
+        told = row["summary"] or "(left the data)"
+        table.add_row(row["run_version"], made, row["verbalizer"] or "-", told)
+    Console().print(table)
+
+
+@app.command()
+def export(
+    target: Annotated[Path, typer.Argument(help="File to write: .parquet or .jsonl.")],
+    root: Root = SAMPLE_ROOT,
+) -> None:
+    """Write all current personas to one file."""
+    from persona.export import export as export_store
+
+    typer.echo(f"{export_store(_store(root), target)} personas: {target}")
+
+
+@app.command()
+def compact(
+    root: Root = SAMPLE_ROOT,
+    keep_hours: Annotated[
+        float, typer.Option(help="Versions that readers may still hold.", min=0.0)
+    ] = 1.0,
+) -> None:
+    """Merge small files, update the indexes and drop old versions of the store."""
+    _store(root).compact(timedelta(hours=keep_hours))
+
+
+def _store(root: Path) -> PersonaStore:
+    from persona.store import PersonaStore
+    from persona.tables import PERSONA_STORE
+
+    return PersonaStore.open(PERSONA_STORE.path(Run(root=root)))
+
+
+def _user_id(user: str, key_file: Path | None) -> str:
+    if key_file is None:
+        return user
+    from pipelines.pseudonym import Pseudonyms
+
+    return Pseudonyms.from_file(key_file).user_id(user)
 
 
 def _query(text: str, root: Path) -> NDArray[np.float32]:

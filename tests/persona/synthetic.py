@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
-from pipelines.contract import Run, Table
+from pipelines.contract import Artifact, Run, Table
 from pipelines.tables import MEDIA, SNIPPETS
 
 DIM, CLIP_DIM = 3, 4
@@ -102,7 +102,7 @@ def publish_world(run: Run, users: Sequence[User]) -> None:
     _publish(run, MEDIA, _media(users))
 
 
-def publish_staged(run: Run, *tables: Table) -> None:
+def publish_staged(run: Run, *tables: Table | Artifact) -> None:
     """Move staged tables to where readers look, as the runner does."""
     for table in tables:
         table.path(run).parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +14,11 @@ from embed.clip import load_clip
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
+from persona.indexing import evidence_json, index_personas, run_version
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.schema import Persona
-from persona.store import (
-    PersonaStore,
-    evidence_json,
-    index_personas,
-    run_version,
-    store_schema,
-)
+from persona.store import PersonaStore, StoreBusyError
+from persona.store_tables import store_schema
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from persona.verbalizer import outcome_tables
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
@@ -63,8 +60,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PersonaStore:
     return indexed(filled_run(tmp_path_factory.mktemp("store")))[0]
 
 
-def rows(*names: str, summary: str = "They like neon.") -> pa.Table:
+def rows(*names: str, summary: str = "They like neon.", run: str = "r1", made: int = 1) -> pa.Table:
     columns = {
+        "run_version": [run] * len(names),
+        "made_utc": [made] * len(names),
+        "persona": [json.dumps({"summary": summary})] * len(names),
         "user_id": list(names),
         "summary": [summary] * len(names),
         "text": [summary] * len(names),
@@ -149,7 +149,7 @@ def test_both_searches_agree_on_the_best(store: PersonaStore) -> None:
 def test_the_step_indexes_every_persona(tmp_path: Path) -> None:
     run = filled_run(tmp_path, 7)
     store, counts = indexed(run)
-    assert counts == Counts(rows_in=7, rows_out=7, metrics={"shards": 1.0})
+    assert counts == Counts(rows_in=7, rows_out=7, metrics={"shards": 1.0, "ended": 0.0})
     assert store.count() == 7
 
 
@@ -223,6 +223,141 @@ def test_words_find_pictures_by_clip(tmp_path: Path) -> None:
     store.upsert(pa.table(columns, schema=schema))
     for words, user in (("kitten", "ann"), ("mountains", "bob"), ("fir trees", "eve")):
         assert store.search_vector(clip.encode_texts([words])[0], 1)[0]["user_id"] == user
+
+
+def summaries(rows: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    return [(row["run_version"], row["summary"]) for row in rows]
+
+
+def test_history_notes_each_change_once(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    store.upsert(rows("ann", "bob", summary="one", run="r1", made=10))
+    store.upsert(rows("ann", summary="two", run="r2", made=20))
+    store.upsert(rows("bob", summary="one", run="r2", made=20))
+    assert summaries(store.history("ann")) == [("r1", "one"), ("r2", "two")]
+    assert summaries(store.history("bob")) == [("r1", "one")]
+    assert store.history("nobody") == []
+    assert [run["run_version"] for run in store.runs()] == ["r1", "r2"]
+
+
+def test_upserts_are_idempotent_by_user_and_run(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    batches = [
+        rows("ann", "bob", summary="one", run="r1", made=10),
+        rows("ann", "eve", summary="two", run="r2", made=20),
+    ]
+    for batch in (*batches, *batches, batches[0]):  # the last: an old run, come late
+        store.upsert(batch)
+    assert {name: (store.get(name) or {})["summary"] for name in ("ann", "bob", "eve")} == {
+        "ann": "two",
+        "bob": "one",
+        "eve": "two",
+    }
+    assert store.count() == 3
+    assert summaries(store.history("ann")) == [("r1", "one"), ("r2", "two")]
+
+
+def test_a_user_is_read_as_of_a_run_or_a_time(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    store.upsert(rows("ann", "bob", summary="one", run="r1", made=10))
+    store.upsert(rows("ann", summary="two", run="r2", made=20))
+    assert store.retire("r2") == 1
+    store.upsert(rows("bob", summary="back", run="r3", made=30))
+
+    def told(user: str, as_of: str | int) -> str | None:
+        row = store.get_at(user, as_of)
+        return row["summary"] if row else None
+
+    assert [told("ann", at) for at in (9, 10, 19, 20, 99)] == [None, "one", "one", "two", "two"]
+    assert [told("bob", run) for run in ("r1", "r2", "r3")] == ["one", None, "back"]
+    with pytest.raises(ValueError, match="run 'r9': expected one of r1, r2, r3"):
+        store.get_at("ann", "r9")
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    other = PersonaStore.open(tmp_path)
+    with store._writing():
+        for write in (other.compact, lambda: other.upsert(rows("ann"))):
+            with pytest.raises(StoreBusyError, match="another process writes it"):
+                write()
+    other.upsert(rows("ann"))
+    assert store.count() in (0, 1)  # a reader lags two seconds at most
+
+
+def test_a_store_without_a_folder_works_alike(tmp_path: Path) -> None:
+    """An address, as of an object store: this one is a file system behind the same interface."""
+    address = f"file://{tmp_path}/bucket"
+    PersonaStore.create(address, 2, 3).upsert(rows("ann"))
+    store = PersonaStore.open(address)
+    assert summaries(store.history("ann")) == [("r1", "They like neon.")]
+    assert not (tmp_path / "bucket" / ".owner").exists()
+    with pytest.raises(MissingInputError, match="no persona store at file://"):
+        PersonaStore.open(f"file://{tmp_path}/nothing")
+
+
+def test_filters_narrow_a_search(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    table = rows("ann", "bob", "eve").to_pydict()
+    table["facets"] = [["palette=neon"], ["palette=neon", "subject=cat"], ["palette=pastel"]]
+    table["verbalizer"] = ["grounded", "grounded", "it's a model"]
+    store.upsert(pa.table(table, schema=store_schema(2, 3)))
+    store.build_indexes(1000)
+
+    def found(**where: str) -> list[str]:
+        by_text = [hit["user_id"] for hit in store.search_text("neon", 9, where)]
+        by_vector = [hit["user_id"] for hit in store.search_vector([1, 0, 0], 9, where=where)]
+        assert by_text == by_vector
+        return by_text
+
+    assert found(palette="neon") == ["ann", "bob"]
+    assert found(palette="neon", subject="cat") == ["bob"]
+    assert found(verbalizer="it's a model") == ["eve"]
+    assert found(palette="neon') OR (1=1") == []
+    with pytest.raises(ValueError, match="filter 'a b'"):
+        store.search_text("neon", 9, {"a b": "c"})
+
+
+def test_users_left_out_of_a_copy_were_never_in_it(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path / "all", 2, 3)
+    store.upsert(rows("ann", "bob", summary="one", run="r1", made=10))
+    store.upsert(rows("ann", "bob", summary="two", run="r2", made=20))
+    copy = store.without(["ann"], tmp_path / "rest", index_rows=1000)
+    assert (copy.get("ann"), copy.history("ann")) == (None, [])
+    assert summaries(copy.history("bob")) == [("r1", "one"), ("r2", "two")]
+    assert copy.get("bob") == store.get("bob")
+    assert [hit["user_id"] for hit in copy.search_text("two", 9)] == ["bob"]
+    assert copy.runs() == store.runs()
+
+
+def test_the_step_goes_on_from_the_last_store(tmp_path: Path) -> None:
+    run = filled_run(tmp_path, 6)
+    index_personas(StoreConfig(), PersonaResources(), run)
+    publish_staged(run, PERSONA_STORE)
+    first = PersonaStore.open(PERSONA_STORE.path(run))
+    (before,) = first.runs()
+    personas = PERSONAS.read(run)
+    PERSONAS.write(PERSONAS.path(run), personas.slice(1))  # the first user left
+    counts = index_personas(StoreConfig(), PersonaResources(), run)
+    second = PersonaStore.open(run.staged(PERSONA_STORE))
+    gone = personas.column("user_id")[0].as_py()
+    assert (counts.rows_out, counts.metrics["ended"]) == (5, 1.0)
+    assert second.get(gone) is None
+    assert second.get_at(gone, before["run_version"]) is not None
+    assert [row["persona"] is None for row in second.history(gone)] == [False, True]
+    assert [len(second.history(user)) for user in personas.column("user_id").to_pylist()[1:]] == (
+        [1] * 5
+    )
+    assert first.count() == 6  # the published store was not touched
+
+
+def test_the_same_personas_again_are_the_same_run(tmp_path: Path) -> None:
+    run = filled_run(tmp_path, 4)
+    first, _ = indexed(run)
+    told = [first.runs(), [first.history(user_id(i)) for i in range(4)]]
+    publish_staged(run, PERSONA_STORE)
+    again, _ = indexed(run)
+    assert [again.runs(), [again.history(user_id(i)) for i in range(4)]] == told
 
 
 def test_no_store_is_a_clear_error(tmp_path: Path) -> None:
