@@ -36,7 +36,7 @@ format: env  ## rewrite the code in the house style
 	$(BIN)/ruff format .
 
 bench-sample: env  ## the sample run on three seeds: runs/bench/sample.json
-	$(BIN)/python -m orchestration.bench --seeds 0,1,2 --users $(USERS)
+	$(BIN)/python -m orchestration.bench.sample --seeds 0,1,2 --users $(USERS)
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights
