@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
 USERS ?= 2000
 SEED ?= 0
 
-.PHONY: help env sample test check format bench-sample train-tiny-clip clean
+.PHONY: help env sample test check format bench-sample bench-ingest fuzz-ingest train-tiny-clip clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -37,6 +38,17 @@ format: env  ## rewrite the code in the house style
 
 bench-sample: env  ## the sample run on three seeds: runs/bench/sample.json
 	$(BIN)/python -m orchestration.bench.sample --seeds 0,1,2 --users $(USERS)
+
+$(BENCH_READY): $(READY)
+	$(BIN)/python -c 'import duckdb' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--constraint constraints.txt --editable '.[dev,bench]'
+	touch $@
+
+bench-ingest: $(BENCH_READY)  ## ingest beside zstd, scripts and DuckDB: runs/bench/ingest.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.ingest $(ARGS)
+
+fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.fuzz $(ARGS)
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights

@@ -11,7 +11,7 @@ from orchestration.bench.people import People
 from orchestration.bench.templates import Template
 from orchestration.bench.vocabulary import Vocabulary, base36_many
 
-NUM_TEMPLATES = 10_000
+NUM_TEMPLATES = 4_000
 NUM_THREADS = 400  # Open at once; a chunk of lines closes most and opens others.
 FIRST_ID = 36**6 * 30
 FIRST_LINK = 36**6 + 36**5 * 25
@@ -41,12 +41,13 @@ class Comments:
 
     Args:
         rng: Decides everything.
+        num_accounts: How many people write.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, num_accounts: int) -> None:
         self._rng = rng
         self._vocabulary = Vocabulary(rng)
-        self._people = People(rng, self._vocabulary)
+        self._people = People(rng, self._vocabulary, num_accounts)
         self._templates = [Template.of(_fields(rng)) for _ in range(NUM_TEMPLATES)]
         self._next_id = FIRST_ID
 

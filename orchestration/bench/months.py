@@ -21,11 +21,12 @@ from orchestration.bench.submissions import Submissions
 from pipelines.dumps import Kind
 
 MONTHS = Path("runs/bench/months")
-VERSION = 1  # Of the lines: a cached month of another version is not used.
+VERSION = 2  # Of the lines: a cached month of another version is not used.
 MONTH = "2025-12"
 MONTH_START_UTC = 1_764_547_200
 MONTH_S = 31 * 86_400
 CHUNK_LINES = 8_000
+BYTES_PER_ACCOUNT = 8_000  # 250,000 people write 2 GB.
 # So that months shrink about as much as real ones, to a tenth. Most of RS is signatures of urls.
 LEVELS = {"RC": 3, "RS": 7}
 WINDOW_LOG = 31
@@ -81,7 +82,8 @@ def line_chunks(kind: Kind, raw_bytes: int, seed: int) -> Iterator[list[bytes]]:
     They end with the line that makes them `raw_bytes` or more.
     """
     rng = np.random.default_rng([seed, VERSION, "RSRC".index(kind)])
-    maker = Comments(rng) if kind == "RC" else Submissions(rng)
+    num_accounts = min(max(raw_bytes // BYTES_PER_ACCOUNT, 1_000), 1_000_000)
+    maker = (Comments if kind == "RC" else Submissions)(rng, num_accounts)
     left, chunk_lines = raw_bytes, min(CHUNK_LINES, 1 + raw_bytes // 1_000)
     start, mean = MONTH_START_UTC, 0.0
     while left > 0:

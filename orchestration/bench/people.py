@@ -11,8 +11,6 @@ import orjson
 from orchestration.bench.vocabulary import (
     BASE36,
     BOTS,
-    NUM_ACCOUNTS,
-    NUM_SUBREDDITS,
     Vocabulary,
     base36_many,
     heavy_tailed,
@@ -22,6 +20,7 @@ DELETED_SHARE = 0.07
 BOT_SHARE = 0.04
 _ACCOUNT_HEAD = 600  # The most active one of 250,000 writes about 1 line in 3,600.
 _SUBREDDIT_HEAD = 20  # The busiest one of 30,000 has about 1 line in 150.
+_ACCOUNTS_PER_SUBREDDIT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,12 @@ class People:
     Args:
         rng: Decides everything.
         vocabulary: Makes the names.
-        for_submissions: Whose accounts: those of submissions name themselves in more members.
+        num_accounts: How many write; there is a subreddit for every eight.
     """
 
-    def __init__(self, rng: np.random.Generator, vocabulary: Vocabulary) -> None:
+    def __init__(self, rng: np.random.Generator, vocabulary: Vocabulary, num_accounts: int) -> None:
         self._rng = rng
-        names = vocabulary.names(NUM_ACCOUNTS, 20)
+        names = vocabulary.names(num_accounts, 20)
         codes = rng.integers(36**5, 36**6, len(names) + len(BOTS))
         fullnames = base36_many(codes, 6)
         flairs = self._flairs(vocabulary.texts(200, 2, 0.4))
@@ -62,7 +61,9 @@ class People:
         self.deleted = _deleted()
         self._places = [
             _place(name, 36**4 + 7_919 * rank)
-            for rank, name in enumerate(vocabulary.names(NUM_SUBREDDITS, 21))
+            for rank, name in enumerate(
+                vocabulary.names(num_accounts // _ACCOUNTS_PER_SUBREDDIT, 21)
+            )
         ]
 
     def accounts(self, num: int) -> list[bytes]:

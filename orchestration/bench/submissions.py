@@ -20,7 +20,7 @@ SHARES: Mapping[str, float] = {
     "imgur": 0.02, "link": 0.10, "crosspost": 0.06,
 }  # fmt: skip
 KINDS = tuple(SHARES)
-TEMPLATES_PER_KIND = 1_500
+TEMPLATES_PER_KIND = 600
 NULL_GALLERIES = 0.12
 PREVIEWS = 0.7  # Of the submissions that show or link to something outside themselves.
 ADS = 0.004  # Submissions with some twenty members more.
@@ -84,12 +84,13 @@ class Submissions:
 
     Args:
         rng: Decides everything.
+        num_accounts: How many people write.
     """
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, num_accounts: int) -> None:
         self._rng = rng
         self._vocabulary = Vocabulary(rng)
-        self._people = People(rng, self._vocabulary)
+        self._people = People(rng, self._vocabulary, num_accounts)
         self._pictures = Pictures(rng)
         self._templates = {
             kind: [Template.of(_fields(rng, kind)) for _ in range(TEMPLATES_PER_KIND)]

@@ -16,8 +16,6 @@ from orchestration.sample.lexicon import VALUES
 
 NUM_WORDS = 24_000
 NUM_DRAWS = 1 << 16  # Entries of the table that words are drawn from: one draw is two bytes.
-NUM_ACCOUNTS = 250_000
-NUM_SUBREDDITS = 30_000
 BOTS = ("AutoModerator", "AutoModerator", "AutoModerator", "RemindMeBot", "sum_it_up_bot")
 BASE36 = np.frombuffer(b"0123456789abcdefghijklmnopqrstuvwxyz", np.uint8)
 # fmt: off
