@@ -12,6 +12,7 @@ from rich.console import Console
 
 from orchestration import profiles
 from orchestration.commands import persona as persona_commands
+from orchestration.commands import serve as serve_command
 from orchestration.commands import show_plan, show_status
 from orchestration.flow import FLOW
 from orchestration.progress import Reporter
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(persona_commands.app, name="persona")
+app.command()(serve_command.serve)
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run: tables, store, report.")]
 Only = Annotated[

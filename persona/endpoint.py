@@ -8,9 +8,9 @@ when that does not help, `EndpointError` stops the step, for the server is at fa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 from openai import AsyncOpenAI
@@ -19,9 +19,12 @@ from pydantic import ValidationError
 from persona.config import VerbalizeConfig
 from persona.items import UserEvidence
 from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
+from persona.rewrite import Rewrite, read_rewrite, rewrite_messages, rewrite_schema
 from persona.schema import Persona, persona_json_schema
 from persona.verbalizer import Failed, Failure, Outcome, find_failure
 from pipelines.contract import ConfigError
+
+T = TypeVar("T")
 
 MAX_RETRIES = 6  # 0.5 s doubling to 8 s: about 25 s before a dead server stops the step
 TIMEOUT_S = 120.0
@@ -30,10 +33,15 @@ MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not 
 _FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
 _CLAIM_FIELDS = frozenset(("text", "evidence", "facet", "name"))
 _TOO_LONG = ("context length", "context_length", "maximum context", "too many tokens", "too long")
-_RESPONSE_FORMAT = {
-    "type": "json_schema",
-    "json_schema": {"name": "persona", "strict": True, "schema": persona_json_schema()},
-}
+
+
+def _response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    told = {"name": name, "strict": True, "schema": schema}
+    return {"type": "json_schema", "json_schema": told}
+
+
+_PERSONA_FORMAT = _response_format("persona", persona_json_schema())
+_REWRITE_FORMAT = _response_format("rewritten", rewrite_schema())
 
 
 class EndpointError(RuntimeError):
@@ -97,24 +105,47 @@ class EndpointVerbalizer:
         await self._client.close()
 
     async def _verbalize(self, user: UserEvidence) -> Outcome:
+        messages = persona_messages(user)
+        return await self._converse(
+            messages, _PERSONA_FORMAT, lambda reply: read_reply(reply, user)
+        )
+
+    async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
+        """A prompt in the role of a persona.
+
+        Raises:
+            EndpointError: The server does not serve.
+        """
+        messages = rewrite_messages(prompt, persona)
+        return await self._converse(
+            messages,
+            _REWRITE_FORMAT,
+            lambda reply: read_rewrite(unfenced(reply), prompt, persona),
+        )
+
+    async def _converse(
+        self, messages: list[Message], form: dict[str, Any], read: Callable[[str], T | Failed]
+    ) -> T | Failed:
+        """What `read` makes of the reply, or of the one repair that a refused reply is given."""
         async with self._slots:
-            messages = persona_messages(user)
-            reply, failed = await self._ask(messages)
-            outcome = failed or read_reply(reply, user)
+            reply, failed = await self._ask(messages, form)
+            outcome = failed or read(reply)
             if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:
                 again = repair_messages(messages, reply, outcome.detail)
-                reply, failed = await self._ask(again)
-                outcome = failed or read_reply(reply, user)
+                reply, failed = await self._ask(again, form)
+                outcome = failed or read(reply)
             return outcome
 
-    async def _ask(self, messages: list[Message]) -> tuple[str, Failed | None]:
+    async def _ask(
+        self, messages: list[Message], form: dict[str, Any]
+    ) -> tuple[str, Failed | None]:
         """(reply, None), or what the server says is wrong with this one request."""
         create: Any = self._client.chat.completions.create
         try:
             completion = await create(
                 model=self._config.model,
                 messages=messages,
-                response_format=_RESPONSE_FORMAT,
+                response_format=form,
                 max_tokens=self._config.max_output_tokens,
                 temperature=self._config.temperature,
                 seed=self._config.seed,
@@ -155,7 +186,7 @@ _REPAIRABLE = frozenset(Failure) - {Failure.TOO_LONG, Failure.REFUSED, Failure.N
 def read_reply(reply: str, user: UserEvidence) -> Outcome:
     """The persona in a reply, or why it is refused. Details hold no text of the reply."""
     try:
-        persona = Persona.model_validate_json(_unfenced(reply))
+        persona = Persona.model_validate_json(unfenced(reply))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         if first["type"] == "json_invalid":
@@ -176,7 +207,7 @@ def _known(part: int | str) -> str:
     return "(unknown field)"
 
 
-def _unfenced(reply: str) -> str:
+def unfenced(reply: str) -> str:
     """The reply without a Markdown fence, which servers without constrained decoding add."""
     text = reply.strip()
     if text.startswith("```") and text.endswith("```"):

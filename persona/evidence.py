@@ -22,10 +22,11 @@ from persona.config import EvidenceConfig, PersonaResources
 from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE
-from persona.taste import Floats, TagVocabulary, measure_populations
-from pipelines.contract import ContractError, Counts, Run
+from persona.taste import Floats, Populations, TagVocabulary, measure_populations
+from pipelines.contract import ContractError, Counts, MissingInputError, Run
 from pipelines.tables import MEDIA, SNIPPETS
 
+POPULATIONS = "tag_populations"  # in the metadata of the files of EVIDENCE
 _BATCH_USERS = 8192
 
 
@@ -39,12 +40,14 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
     tables = _UserTables(run)
     if len(shards) > 1:
         tables.spill(shards, folder.parent / "_spill")
+    # Users who come later are compared with the same population, without reading it again.
+    metadata = {POPULATIONS: populations.to_json()}
     if not shards:
-        EVIDENCE.write(folder, EVIDENCE.empty())
+        EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
     told, rows, dropped = 0, 0, Counter[str]()
     for shard in shards:
         assembled = assemble(tables.read(shard, vocabulary), vocabulary, populations, config)
-        EVIDENCE.write(folder, assembled.evidence, shard.part)
+        EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
         dropped.update(assembled.dropped)
         run.progress(shard.index + 1, len(shards), "shards")
@@ -56,6 +59,20 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
         written={EVIDENCE.name: rows},
         metrics={name: float(count) for name, count in dropped.items()},
     ).assert_balanced()
+
+
+def load_populations(run: Run) -> Populations:
+    """The populations that the evidence of a run was calibrated against.
+
+    Raises:
+        MissingInputError: EVIDENCE is not there, or was made before they were kept.
+    """
+    found = (EVIDENCE.dataset(run).schema.metadata or {}).get(POPULATIONS.encode())
+    if found is None:
+        raise MissingInputError(
+            f"{EVIDENCE.path(run)} holds no {POPULATIONS}; run build_evidence again"
+        )
+    return Populations.from_json(found)
 
 
 def load_vocabulary(run: Run) -> TagVocabulary:

@@ -78,6 +78,12 @@ def repair_messages(messages: Sequence[Message], reply: str, problem: str) -> li
     ]
 
 
+def defused(text: str) -> str:
+    """The text on one line, with no more than the words of chat templates' special tokens."""
+    plain = _SPECIAL_TOKEN.sub(lambda match: f" {_NOT_WORD.sub('', match.group())} ", text)
+    return " ".join(plain.split())
+
+
 def _boundary(user: UserEvidence) -> str:
     """A word that depends on all evidence, so that no text in it can have been made to match."""
     return blake2b(user.hash.encode(), digest_size=8, person=b"boundary").hexdigest()
@@ -92,17 +98,11 @@ def _line(item: Item) -> str:
     elif item.subreddit is not None:
         fields["subreddit"] = item.subreddit
     if item.kind != IMAGE:
-        fields["text"] = _defused(item.text)
+        fields["text"] = defused(item.text)
     fields["weight"] = round(item.weight, 3)
     if item.inferred:
         fields["inferred"] = True
     return json.dumps(fields, ensure_ascii=False)
-
-
-def _defused(text: str) -> str:
-    """The text on one line, with no more than the words of chat templates' special tokens."""
-    plain = _SPECIAL_TOKEN.sub(lambda match: f" {_NOT_WORD.sub('', match.group())} ", text)
-    return " ".join(plain.split())
 
 
 def _picture(content: bytes) -> Message:

@@ -79,17 +79,28 @@ def vendi_score(x_ND: NDArray[np.floating[Any]]) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
+def sure_tags(persona: Persona) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(facet, first tag, its cited ids) of every facet that is nearly as sure as the surest."""
+    sure = max((taste.confidence for taste in persona.aesthetic), default=0.0)
+    found: dict[str, tuple[str, str, tuple[str, ...]]] = {}
+    for taste in sorted(persona.aesthetic, key=lambda taste: -taste.confidence):
+        stated = stated_tags(persona.model_copy(update={"aesthetic": (taste,)}))
+        if taste.confidence >= CAPTION_SHARE * sure and stated:
+            facet, tag = stated[0]
+            ids = tuple(id_ for id_ in taste.evidence if id_.endswith(f":{facet}:{tag}"))
+            found.setdefault(facet, (facet, tag, ids))
+    return list(found.values())
+
+
 def clip_text(persona: Persona) -> str:
     """A persona's visual taste as a caption, short enough for any CLIP; the summary if it has none.
 
-    "neon, cat": the first tag of every facet that is nearly as sure as the surest, without the
-    sentences around them, which would pull all personas to one place of CLIP's space.
+    "neon, cat": the first tag of every sure facet, without the sentences around them, which would
+    pull all personas to one place of CLIP's space.
     """
-    sure = max((taste.confidence for taste in persona.aesthetic), default=0.0)
-    kept = [taste for taste in persona.aesthetic if taste.confidence >= CAPTION_SHARE * sure]
-    first = dict(reversed(stated_tags(persona.model_copy(update={"aesthetic": tuple(kept)}))))
-    if first:
-        return ", ".join(tag.replace("-", " ") for tag in reversed(first.values()))
+    tags = [tag.replace("-", " ") for _, tag, _ in sure_tags(persona)]
+    if tags:
+        return ", ".join(tags)
     return " ".join(taste.text for taste in persona.aesthetic) or persona.summary
 
 

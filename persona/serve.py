@@ -21,7 +21,9 @@ from persona.endpoint import EndpointVerbalizer
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
 from persona.pictures import Pictures
-from persona.verbalizer import Verbalizer, outcome_tables
+from persona.rewrite import Rewrite, Rewriter
+from persona.schema import Persona
+from persona.verbalizer import Failed, Failure, Verbalizer, outcome_tables
 
 APP = "personas"
 
@@ -39,6 +41,12 @@ class PersonaDeployment:
         ]
         outcomes = await self._verbalizer.verbalize(users)
         return outcome_tables(users, outcomes, self._verbalizer.name)
+
+    async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
+        """The prompt in the role of the persona."""
+        if isinstance(self._verbalizer, Rewriter):
+            return await self._verbalizer.rewrite(prompt, persona)
+        return Failed(Failure.REFUSED, f"{self._verbalizer.name} rewrites no prompts")
 
 
 def load_verbalizer(config: VerbalizeConfig, max_in_flight: int) -> Verbalizer:

@@ -6,6 +6,7 @@ the z-score of the cosine over users: what this user likes more than others do.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,26 @@ class Populations:
 
     with_images: TagPopulation
     without: TagPopulation
+
+    def to_json(self) -> str:
+        """As text, for the metadata of a file."""
+        groups = {name: getattr(self, name) for name in ("with_images", "without")}
+        return json.dumps(
+            {
+                name: {"mean": g.mean.tolist(), "std": g.std.tolist(), "num_users": g.num_users}
+                for name, g in groups.items()
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Populations:
+        """The inverse of `to_json`."""
+        return cls(
+            **{
+                name: TagPopulation(np.array(g["mean"]), np.array(g["std"]), g["num_users"])
+                for name, g in json.loads(text).items()
+            }
+        )
 
 
 @dataclass(frozen=True)

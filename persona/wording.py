@@ -59,6 +59,14 @@ FACET_PHRASES: dict[str, tuple[str, ...]] = {
     "mood": ("{tags} moods", "{a_tags} atmosphere"),
     "era": ("{tags} style", "{tags} looks"),
 }
+# How a tag is asked for in a prompt of an image generator.
+FACET_FORMS = {
+    "palette": "{tag} colors",
+    "treatment": "{tag} treatment",
+    "composition": "{tag} composition",
+    "mood": "{tag} mood",
+    "era": "{tag} style",
+}
 OTHER_FACET = ("{tags} as the {facet}",)
 
 TRAIT_ADJECTIVES = {

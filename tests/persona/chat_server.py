@@ -44,7 +44,10 @@ class ChatServer:
 
     def enter(self, body: dict[str, Any], key: str) -> str:
         """Note a request; return what the script says to do with it."""
-        ids = [line["id"] for line in evidence_lines(body)]
+        if is_rewrite(body):
+            ids = ["s:script_prose_rewritten"]
+        else:
+            ids = [line["id"] for line in evidence_lines(body)]
         script = next((id_ for id_ in ids if id_.startswith(f"s:{SCRIPT}")), "s:script_ok")
         with self._lock:
             self._under_way += 1
@@ -70,6 +73,11 @@ def evidence_lines(body: dict[str, Any]) -> list[dict[str, Any]]:
     first = next(i for i, line in enumerate(lines) if line.startswith("=== evidence "))
     last = next(i for i, line in enumerate(lines) if line.startswith("=== end "))
     return [json.loads(line) for line in lines[first + 1 : last]]
+
+
+def is_rewrite(body: dict[str, Any]) -> bool:
+    """Whether a prompt is to be rewritten; else a persona is asked for."""
+    return bool(body["response_format"]["json_schema"]["name"] == "rewritten")
 
 
 def user_text(body: dict[str, Any]) -> str:
@@ -101,6 +109,10 @@ def persona_reply(body: dict[str, Any], **changes: Any) -> str:
 
 def scripted_reply(step: str, body: dict[str, Any]) -> tuple[str, str]:
     """(content, finish reason) of a step that answers."""
+    if is_rewrite(body):
+        asked = json.loads(user_text(body).splitlines()[1])["prompt"]
+        rewritten = json.dumps({"prompt": f"{asked} in neon light"})
+        return (rewritten if step == "rewritten" else "Sure! Here it is."), "stop"
     snippets = [item["text"] for item in evidence_lines(body) if item["kind"] == "snippet"]
     claim = {"evidence": [evidence_lines(body)[0]["id"]], "confidence": 0.5}
 

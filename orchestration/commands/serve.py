@@ -1,0 +1,83 @@
+"""`tastegraph serve`: the API and its page over one root."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+
+def serve(
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder of the run; default runs/local_sample.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--config", help="Settings file: sections `api`, `verbalize`.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at.")] = None,
+    keys_file: Annotated[
+        str | None, typer.Option(help="File with the API keys, one a line.")
+    ] = None,
+    archive: Annotated[str | None, typer.Option(help="Folder of the exemplar images.")] = None,
+    plain: Annotated[bool, typer.Option(help="In this one process, without Ray Serve.")] = False,
+) -> None:
+    """Serve personas over HTTP: lookups, search, new users, prompts, and a page to look at.
+
+    Example: `tastegraph serve --root runs/2019 --host 0.0.0.0 --keys-file keys`
+    """
+    from persona.web.deploy import read_file, read_settings
+
+    sections: dict[str, dict[str, Any]] = read_file(settings) if settings else {}
+    given = {"root": root and str(root), "host": host, "port": port, "archive": archive}
+    given["keys_file"] = keys_file
+    api = {"root": "runs/local_sample", **sections.get("api", {})}
+    api |= {name: value for name, value in given.items() if value is not None}
+    sections = {**sections, "api": api}
+    config, _ = read_settings(sections)
+    Console().print(f"http://{config.host}:{config.port}/  (stop with Ctrl-C)", highlight=False)
+    (_serve_plain if plain else _serve_ray)(sections)
+
+
+def _serve_plain(sections: dict[str, dict[str, Any]]) -> None:
+    import uvicorn
+
+    from persona.rewrite import Rewriter
+    from persona.serve import load_verbalizer
+    from persona.web.app import build_app
+    from persona.web.deploy import VERBALIZER_REQUESTS, read_settings
+    from persona.web.service import PersonaService
+
+    config, verbalize = read_settings(sections)
+    verbalizer = load_verbalizer(verbalize, VERBALIZER_REQUESTS)
+    rewriter = verbalizer if isinstance(verbalizer, Rewriter) else None
+    service = PersonaService(Path(config.root), verbalizer, rewriter, config.archive)
+    app = build_app(config, service)
+    uvicorn.run(app, host=config.host, port=config.port, access_log=False, log_level="warning")
+
+
+def _serve_ray(sections: dict[str, dict[str, Any]]) -> None:
+    import ray
+    from ray import serve as ray_serve
+
+    from persona.web.deploy import API, build, read_settings
+
+    config, _ = read_settings(sections)
+    graph = build(sections)
+    if not ray.is_initialized():
+        # Replicas wait more than they compute: two of the API and the verbalizer fit two cores.
+        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        ray_serve.start(http_options={"host": config.host, "port": config.port})
+        ray_serve.run(graph, name=API, route_prefix="/")
+        stop.wait()
+    finally:
+        ray_serve.shutdown()
+        ray.shutdown()

@@ -1,0 +1,1 @@
+"""The public API and its page: what people and programs ask of the persona store over HTTP."""

@@ -1,0 +1,156 @@
+"""Ray Serve edge of the API: one graph of two deployments, configured by one file.
+
+`api` answers HTTP and scales with the requests; `personas` owns the verbalizer, which new users and
+rewritten prompts go through. `build` is an application builder: the same settings work under `args`
+of a Serve config file, with `import_path: persona.web.deploy:build`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from persona.config import VerbalizeConfig
+from persona.items import UserEvidence, evidence_table
+from persona.rewrite import Rewrite
+from persona.schema import Persona
+from persona.serve import APP, PersonaDeployment, load_verbalizer
+from persona.verbalizer import Failed, Failure, Outcome
+from persona.web.app import build_app
+from persona.web.config import ApiConfig
+from persona.web.guards import Guard
+from persona.web.service import PersonaService
+from pipelines.contract import ConfigError
+
+API = "api"
+VERBALIZER_REQUESTS = 64
+SECTIONS = {"api": ApiConfig, "verbalize": VerbalizeConfig}
+
+
+class HandleVerbalizer:
+    """`Verbalizer` and `Rewriter` that send to the verbalizer's deployment."""
+
+    def __init__(self, handle: DeploymentHandle, name: str) -> None:
+        self._handle, self.name = handle, name
+
+    async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
+        """One outcome for each user, in order."""
+        told = [user for user in users if user.items]
+        if not told:
+            return [Failed(Failure.NOTHING_TO_SAY, "no evidence")] * len(users)
+        personas, quarantine = await self._handle.remote(evidence_table(told), {})
+        found: dict[str, Outcome] = {
+            row["user_id"]: Persona.model_validate_json(row["persona"])
+            for row in personas.to_pylist()
+        }
+        for row in quarantine.to_pylist():
+            found[row["user_id"]] = Failed(Failure(row["reason"]), row["detail"])
+        nothing = Failed(Failure.NOTHING_TO_SAY, "no evidence")
+        return [found.get(user.user_id, nothing) for user in users]
+
+    async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
+        """The prompt in the role of the persona."""
+        rewritten: Rewrite | Failed = await self._handle.rewrite.remote(prompt, persona)
+        return rewritten
+
+
+@serve.ingress()
+class ApiDeployment:
+    """Builds its app when its replica starts; the app alone knows the routes."""
+
+    def __init__(self, config: ApiConfig, model: str, verbalizer: DeploymentHandle) -> None:
+        sender = HandleVerbalizer(verbalizer, model or "grounded")
+        rewriter = sender if model else None
+        service = PersonaService(Path(config.root), sender, rewriter, config.archive)
+        self._app = build_app(config, service)
+
+    def __serve_build_asgi_app__(self) -> Guard:
+        return self._app
+
+
+def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
+    """The graph, from the sections of a settings file.
+
+    Raises:
+        ConfigError: A section, setting or value is wrong.
+    """
+    api, verbalize = read_settings(args)
+    load_verbalizer(verbalize, 1)  # a wrong config fails here, not inside a replica
+    verbalizer = serve.deployment(
+        PersonaDeployment,
+        name=APP,
+        max_ongoing_requests=VERBALIZER_REQUESTS,
+        max_queued_requests=4 * VERBALIZER_REQUESTS,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5,
+        ray_actor_options={"num_cpus": 0.1},
+    ).bind(partial(load_verbalizer, verbalize, VERBALIZER_REQUESTS))
+    deployment: Any = serve.deployment(
+        ApiDeployment,
+        name=API,
+        max_ongoing_requests=api.max_in_flight,
+        max_queued_requests=api.max_in_flight,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5,
+        autoscaling_config={
+            "min_replicas": api.replicas,
+            "max_replicas": api.max_replicas,
+            "target_ongoing_requests": max(1, api.max_in_flight // 8),
+        },
+        ray_actor_options={"num_cpus": 1},
+    )
+    graph: Application = deployment.bind(api, verbalize.model, verbalizer)
+    return graph
+
+
+def read_settings(args: Mapping[str, Mapping[str, Any]]) -> tuple[ApiConfig, VerbalizeConfig]:
+    """The settings of a file's sections `api` and `verbalize`.
+
+    Raises:
+        ConfigError: A section, setting or value is wrong.
+    """
+    _expect("settings", args, SECTIONS)
+    made = {}
+    for name, kind in SECTIONS.items():
+        given = dict(args.get(name) or {})
+        known = {entry.name: entry for entry in fields(kind)}
+        _expect(name, given, known)
+        for key, value in given.items():
+            wanted = str(known[key].type)
+            if type(value).__name__ != wanted and not (wanted == "float" and type(value) is int):
+                raise ConfigError(f"{name}.{key}={value!r}: expected {wanted}")
+        if name == "api" and "root" not in given:
+            raise ConfigError("api.root is missing: name the folder of a run")
+        made[name] = kind(**given)
+    return made["api"], made["verbalize"]
+
+
+def read_file(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a settings file in TOML.
+
+    Raises:
+        ConfigError: It is not there, or no TOML of sections.
+    """
+    if not path.is_file():
+        raise ConfigError(f"settings {str(path)!r}: no such file")
+    try:
+        loaded = tomllib.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"settings {str(path)!r}: not TOML ({error})") from error
+    if not all(isinstance(section, dict) for section in loaded.values()):
+        raise ConfigError(f"settings {str(path)!r}: expected sections {', '.join(SECTIONS)}")
+    return loaded
+
+
+def _expect(what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    odd = next((name for name in given if name not in known), None)
+    if odd is not None:
+        raise ConfigError(f"{what}: no {odd!r} here; there are {', '.join(known)}")

@@ -1,0 +1,219 @@
+"""The API over a real server: what it answers, and how it says no."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from persona.schema import Persona
+from persona.store import PersonaStore
+from persona.tables import PERSONA_STORE
+from pipelines.contract import Run
+from tests.persona.synthetic import user_id
+from tests.persona.web.served import NUM_USERS, jpeg, served
+
+pytestmark = pytest.mark.engine
+
+
+def problem(answer: httpx.Response) -> tuple[int, str, str]:
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error["message"]
+
+
+def test_a_persona_comes_with_the_evidence_it_cites(client: httpx.Client, root: Run) -> None:
+    answer = client.get(f"/personas/{user_id(2)}").raise_for_status().json()
+    row = PersonaStore.open(PERSONA_STORE.path(root)).get(user_id(2))
+    assert row is not None
+    assert answer["persona"] == json.loads(row["persona"])
+    assert answer["evidence"] == json.loads(row["evidence"])
+    known = {item["evidence_id"] for item in answer["evidence"]}
+    claims = Persona.model_validate_json(row["persona"]).claims()
+    assert all(known.issuperset(claim.evidence) for claim in claims)
+    assert (answer["verbalizer"], answer["run_version"]) == ("grounded", row["run_version"])
+
+
+def test_history_and_point_in_time(client: httpx.Client) -> None:
+    (past,) = client.get(f"/personas/{user_id(1)}/history").json()["history"]
+    for as_of in (past["run_version"], past["made_utc"]):
+        then = client.get(f"/personas/{user_id(1)}", params={"as_of": as_of}).json()
+        assert then["persona"]["summary"] == past["summary"]
+        assert then["evidence"] == []
+    before = client.get(f"/personas/{user_id(1)}", params={"as_of": 1})
+    assert problem(before)[:2] == (404, "unknown_user")
+    odd = client.get(f"/personas/{user_id(1)}", params={"as_of": "0123456789abcdef"})
+    assert problem(odd)[:2] == (422, "invalid")
+
+
+def test_similar_users_are_others(client: httpx.Client) -> None:
+    found = client.get(f"/personas/{user_id(0)}/similar", params={"k": 3}).json()["results"]
+    assert len(found) == 3
+    assert user_id(0) not in {hit["user_id"] for hit in found}
+    assert found[0]["user_id"] in {user_id(5), user_id(10)}  # the same subreddits
+
+
+def test_words_looks_vectors_and_filters(client: httpx.Client) -> None:
+    def found(**request: Any) -> list[str]:
+        answer = client.post("/search", json={"k": 4, **request}).raise_for_status().json()
+        return [hit["user_id"] for hit in answer["results"]]
+
+    cats = {user_id(i) for i in range(0, NUM_USERS, 3)}
+    assert set(found(text="a cat in neon colours", by="vector")) == cats
+    assert found(text="zzzz", by="text") == []
+    both = found(text="a cat in neon colours", by="both")
+    assert both[0] in cats
+    z_u = [1.0] + [0.0] * 15
+    assert len(found(vector=z_u, by="vector", space="users")) == 4
+    facets = found(text="the", by="text", filters={"facets": {"palette": "nothing"}})
+    assert facets == []
+    assert found(text="a cat", by="vector", filters={"verbalizer": "other"}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/search", {}, "body.text: expected words, or a vector"),
+        ("/search", {"text": "a", "vektor": [1]}, "body.vektor: no such field"),
+        ("/search", {"text": "a", "k": 1000}, "body.k: Input should be less than or equal to 100"),
+        ("/search", {"vector": [1.0], "by": "vector"}, "shape (1,): clip_embedding holds 64"),
+        ("/search", {"vector": [0.0] * 64, "by": "vector"}, "finite numbers that are not all zero"),
+        ("/search", {"text": "a", "space": "users"}, "`users` needs a vector"),
+        ("/search", {"text": "a", "filters": {"facets": {"A B": "c"}}}, "String should match"),
+        ("/users", {"subreddits": []}, "body.subreddits: List should have at least 1 item"),
+        ("/users", {"subreddits": [{"name": "u_somebody"}]}, "not the name of a community"),
+        ("/users", {"subreddits": [{"name": "a"}, {"name": "r/A"}]}, "a subreddit is named twice"),
+        ("/users", {"subreddits": [{"name": "nowhere"}]}, "none of the 1 subreddits"),
+        ("/users", {"subreddits": [{"name": "a", "comments": 0}]}, "at least one submission"),
+        ("/users", {"subreddits": [{"name": "a"}], "images": ["?"]}, "images.0: not base64"),
+        (
+            "/users",
+            {"subreddits": [{"name": "neonnights"}], "images": ["aGVsbG8="]},
+            "images.0: not_image; expected a JPEG, PNG or WebP",
+        ),
+        ("/rewrite", {"prompt": "a"}, "expected either user_id or persona"),
+        ("/rewrite", {"prompt": "", "user_id": "a"}, "body.prompt: String should have at least"),
+    ],
+)
+def test_bad_requests_say_what_is_wrong(
+    client: httpx.Client, path: str, body: dict[str, Any], message: str
+) -> None:
+    status, code, told = problem(client.post(path, json=body))
+    assert (status, code) == (422, "invalid")
+    assert message in told
+
+
+def test_what_is_no_json_unknown_or_elsewhere(client: httpx.Client) -> None:
+    broken = client.post("/search", content=b"{", headers={"content-type": "application/json"})
+    assert problem(broken) == (400, "not_json", "the body is not JSON")
+    assert problem(client.get("/personas/nobody"))[:2] == (404, "unknown_user")
+    assert problem(client.get("/personas/a'b"))[:2] == (422, "invalid")
+    assert problem(client.get("/nothing/here"))[:2] == (404, "http")
+    assert problem(client.get("/search"))[:2] == (405, "http")
+    unknown = client.post("/rewrite", json={"prompt": "a", "user_id": "nobody"})
+    assert problem(unknown)[:2] == (404, "unknown_user")
+
+
+def test_a_new_user_is_described_and_not_kept(client: httpx.Client, root: Run) -> None:
+    picture = base64.b64encode(jpeg(3)).decode()
+    body = {"subreddits": [{"name": "r/NeonNights"}, {"name": "nowhere"}], "images": [picture]}
+    made = client.post("/users", json=body).raise_for_status().json()
+    persona = Persona.model_validate(made["persona"])
+    known = {item["evidence_id"] for item in made["evidence"]}
+    assert all(known.issuperset(claim.evidence) for claim in persona.claims())
+    assert made["attention"] == {"neonnights": pytest.approx(1.0)}
+    assert made["unknown_subreddits"] == ["nowhere"]
+    assert len(made["similar"]) == 5
+    without = client.post("/users", json={**body, "images": []}).raise_for_status().json()
+    assert without != made
+    assert PersonaStore.open(PERSONA_STORE.path(root)).count() == NUM_USERS
+
+
+def test_prompts_are_rewritten_in_the_role_of_a_persona(client: httpx.Client) -> None:
+    row = client.get(f"/personas/{user_id(0)}").json()
+    body = {"prompt": "a lighthouse at dusk", "user_id": user_id(0)}
+    answer = client.post("/rewrite", json=body).raise_for_status().json()
+    assert answer["prompt"].startswith("a lighthouse at dusk")
+    assert {item["evidence_id"] for item in row["evidence"]}.issuperset(answer["evidence"])
+    sent = {"prompt": "a lighthouse at dusk", "persona": row["persona"]}
+    assert client.post("/rewrite", json=sent).json() == answer
+    by_model = client.post("/rewrite", json={**body, "rewriter": "model"})
+    assert problem(by_model)[:2] == (503, "unavailable")
+
+
+def test_exemplar_images_are_small_and_clean(client: httpx.Client) -> None:
+    row = client.get(f"/personas/{user_id(0)}").json()
+    ids = [item["evidence_id"] for item in row["evidence"] if item["kind"] == "image"]
+    answers = [client.get(f"/personas/{user_id(0)}/images/{id_}") for id_ in ids]
+    assert sorted(answer.status_code for answer in answers) == [200, 404]  # one is not archived
+    shown = next(answer for answer in answers if answer.status_code == 200)
+    assert shown.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(shown.content)).size == (96, 96)
+    assert client.get(f"/personas/{user_id(2)}/images/{ids[0]}").status_code == 404
+
+
+def test_health_metrics_and_openapi(client: httpx.Client) -> None:
+    assert client.get("/healthz").json() == {"status": "ok", "personas": NUM_USERS}
+    client.get(f"/personas/{user_id(0)}")
+    metrics = client.get("/metrics").text
+    assert 'tastegraph_requests_total{route="/personas/{user}",status="200"}' in metrics
+    assert f"tastegraph_personas {NUM_USERS}.0" in metrics
+    assert user_id(0) not in metrics
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/personas/{user}", "/search", "/users", "/rewrite", "/healthz", "/metrics"} <= set(
+        paths
+    )
+
+
+def test_keys_and_rates_are_kept(root: Run, tmp_path: Any) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("# of the team\nan-api-key-of-the-team\nanother-key-of-them\n")
+    with served(root, keys_file=str(keys), requests_per_s=0.001, burst=5) as running:
+        path = f"/personas/{user_id(0)}"
+
+        def ask(key: str) -> int:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            return running.client.get(path, headers=headers).status_code
+
+        assert [ask("an-api-key-of-the-team") for _ in range(7)] == [200] * 5 + [429] * 2
+        assert ask("another-key-of-them") == 200
+        assert [ask(""), ask("a-wrong-key-a-wrong-key")] == [401, 401]
+        assert [ask(f"guess-number-{i:05d}") for i in range(5)] == [401] * 3 + [429] * 2
+        refused = running.client.get(
+            path, headers={"authorization": "Bearer an-api-key-of-the-team"}
+        )
+        assert problem(refused)[1] == "too_many_requests"
+        assert int(refused.headers["retry-after"]) >= 1
+        assert running.client.get("/healthz").status_code == 200
+        assert running.client.get("/").status_code in (200, 429)
+
+
+def test_long_bodies_are_refused(root: Run) -> None:
+    with served(root, max_body_bytes=1000) as running:
+        long = {"text": "a" * 2000}
+        assert problem(running.client.post("/search", json=long))[:2] == (413, "too_long")
+
+        def chunks() -> Any:
+            for _ in range(30):
+                yield b"a" * 100
+
+        assert problem(running.client.post("/search", content=chunks()))[:2] == (413, "too_long")
+
+
+def test_a_store_published_anew_is_read_at_once(root: Run, tmp_path: Any) -> None:
+    own = Run(root=tmp_path / "run")
+    shutil.copytree(root.root, own.root)
+    (tmp_path / "archive").mkdir()
+    with served(own) as running:
+        assert running.client.get(f"/personas/{user_id(0)}").status_code == 200
+        path = PERSONA_STORE.path(own)
+        PersonaStore.open(path).without([user_id(0)], path.with_name("next"), index_rows=1000)
+        path.rename(path.with_name("old"))
+        path.with_name("next").rename(path)
+        assert running.client.get(f"/personas/{user_id(0)}").status_code == 404
+        assert running.client.get(f"/personas/{user_id(1)}").status_code == 200

@@ -1,0 +1,83 @@
+"""The graph in a real Ray Serve, and the settings file that configures it."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from ray import serve
+
+from persona.config import VerbalizeConfig
+from persona.schema import Persona
+from persona.web.config import ApiConfig
+from persona.web.deploy import API, build, read_file, read_settings
+from pipelines.contract import ConfigError, Run
+from tests.persona.chat_server import chat_server
+from tests.persona.synthetic import user_id
+
+
+def test_settings_come_from_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "serve.toml"
+    path.write_text(
+        '[api]\nroot = "runs/a"\nburst = 7\nrequests_per_s = 3\n[verbalize]\nseed = 4\n'
+    )
+    assert read_settings(read_file(path)) == (
+        ApiConfig(root="runs/a", burst=7, requests_per_s=3),
+        VerbalizeConfig(seed=4),
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"api": {}}, "api.root is missing"),
+        ({"apis": {}}, "settings: no 'apis' here; there are api, verbalize"),
+        ({"api": {"root": "r", "prot": 1}}, "api: no 'prot' here; there are root, host, port"),
+        ({"api": {"root": "r", "port": "80"}}, "api.port='80': expected int"),
+        ({"api": {"root": "r"}, "verbalize": {"verbalizer": "x"}}, "verbalizer='x': expected"),
+    ],
+)
+def test_wrong_settings_are_named(args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_settings(args)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "no such file"), ("a = ", "not TOML"), ("a = 1", "sections api")]
+)
+def test_files_that_are_no_settings_are_refused(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    path = tmp_path / "serve.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_file(path)
+
+
+@pytest.mark.engine
+def test_the_graph_answers_and_a_model_describes_new_users(root: Run, ray_local: None) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with chat_server() as model:
+        settings: dict[str, dict[str, Any]] = {
+            "api": {"root": str(root.root), "port": port},
+            "verbalize": {"verbalizer": "openai", "base_url": model.base_url, "model": "scripted"},
+        }
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        try:
+            serve.run(build(settings), name=API, route_prefix="/")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                assert client.get("/healthz").json()["personas"] == 12
+                assert client.get(f"/personas/{user_id(0)}").status_code == 200
+                assert client.get("/personas/nobody").status_code == 404
+                body = {"subreddits": [{"name": "neonnights"}]}
+                made = client.post("/users", json=body).raise_for_status().json()
+        finally:
+            serve.shutdown()
+    assert Persona.model_validate(made["persona"]).interests[0].evidence == ("s:neonnights",)
+    assert len(model.requests) >= 1
