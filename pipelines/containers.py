@@ -5,21 +5,21 @@ Lines stay bytes here: a decoder that sees chunks breaks the characters at their
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
-import zstandard
+import numpy as np
 
-# Monthly dumps are one frame with a window of 2 GiB; decoders refuse more than 128 MiB unasked.
-MAX_WINDOW_BYTES = 2**31
-# A piece of input can unfold 10^4-fold, so pieces are small; zstd is also fastest at this size.
-READ_BYTES = 1 << 16
-BATCH_BYTES = 4 << 20
+from pipelines.decoders import BrokenError, Bytes, Source, source_of
+
+BATCH_BYTES = 8 << 20
+# Batches that are decoded before they are asked for.
+AHEAD = 2
 # The longest known line (a url of 511,885 characters) is far below; no newline in so many bytes
 # means that this is no dump.
 MAX_LINE_BYTES = 64 << 20
@@ -32,6 +32,7 @@ _MAGIC = {
     b"BZh": "bz2",
     b"\x1f\x8b": "gz",
 }
+_NEWLINE = ord("\n")
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 
@@ -65,18 +66,28 @@ class LineBatch:
 
     Args:
         first_line: Number of the first line, from 1.
-        data: Lines, each ending in a newline, the file's last one perhaps not.
+        view: Lines, each ending in a newline, the file's last one perhaps not. Never written again.
         offset_bytes: How far into the (compressed) file the reader was.
     """
 
     first_line: int
-    data: bytes
+    view: Bytes
     offset_bytes: int
+
+    @property
+    def data(self) -> bytes:
+        """A copy of the lines."""
+        return self.view.tobytes()
+
+    @cached_property
+    def num_newlines(self) -> int:
+        """Lines that end in a newline."""
+        return _count_newlines(self.view)
 
     @property
     def num_lines(self) -> int:
         """Lines, blank ones included."""
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n"))
+        return self.num_newlines + int(self.view[-1] != _NEWLINE)
 
 
 def container_of(path: Path) -> str:
@@ -98,126 +109,117 @@ def is_dump_name(path: Path) -> bool:
     return suffix in _PLAIN_SUFFIXES and (suffix != "" or path.name[:3].upper() in ("RS_", "RC_"))
 
 
-def read_batches(path: Path, batch_bytes: int = BATCH_BYTES) -> Iterator[LineBatch]:
+def read_batches(
+    path: Path, batch_bytes: int = BATCH_BYTES, ahead: int = AHEAD
+) -> Iterator[LineBatch]:
     """Whole lines of `path` in batches of about `batch_bytes`.
 
-    The last line counts also without a newline. A UTF-8 byte order mark is dropped.
+    The last line counts also without a newline. A UTF-8 byte order mark is dropped. A thread
+    decodes `ahead` batches before they are asked for; closing the iterator ends it.
 
     Raises:
         CorruptDumpError: The file is cut, damaged, or followed by what is not its container;
             raised after everything before was yielded, the line that was cut included.
     """
-    with path.open("rb") as file:
-        yield from _batches(str(path), _Chunks(file, container_of(path)), batch_bytes)
+    first_line = 1
+    num_newlines = 0
+    with closing(_made_ahead(_whole_lines(path, batch_bytes), ahead)) as made:
+        for view, offset_bytes, failure in made:
+            if len(view):
+                batch = LineBatch(first_line, view, offset_bytes)
+                yield batch
+                first_line += batch.num_lines
+                num_newlines += batch.num_newlines
+            if failure is not None:
+                cause = str(failure)
+                raise CorruptDumpError(str(path), offset_bytes, num_newlines, cause) from failure
 
 
-def _batches(path: str, chunks: _Chunks, batch_bytes: int) -> Iterator[LineBatch]:
-    first_line, parts, size = 1, list[bytes](), 0
-    failure: _BrokenError | None = None
+_Piece = tuple[Bytes, int, BrokenError | None]
+"""Whole lines, how far into the file, and what is wrong there."""
+
+
+def _whole_lines(path: Path, batch_bytes: int) -> Generator[_Piece]:
+    with path.open("rb", buffering=0) as file:
+        source = source_of(file, container_of(path))
+        rest, is_first, is_last = np.empty(0, np.uint8), True, False
+        while not is_last:
+            size = len(rest) + max(batch_bytes, len(rest), len(_UTF8_BOM))
+            view, failure = _filled(source, rest, size)
+            is_last = len(view) < size
+            if is_first:
+                view, is_first = _without_bom(view), False
+            cut = len(view) if is_last else _end_of_lines(view)
+            if not cut and len(view) >= MAX_LINE_BYTES:
+                cut, is_last = len(view), True
+                failure = BrokenError(f"no newline in {len(view)} bytes")
+            yield view[:cut], source.offset_bytes, failure
+            rest = view[cut:]
+
+
+def _filled(source: Source, rest: Bytes, size: int) -> tuple[Bytes, BrokenError | None]:
+    """`rest` and what follows it, `size` bytes unless the file ends or is damaged."""
+    buffer = np.empty(size, np.uint8)
+    end, failure = len(rest), None
+    buffer[:end] = rest
     try:
-        for chunk in chunks:
-            parts.append(chunk)
-            size += len(chunk)
-            if size < batch_bytes or (b"\n" not in chunk and size < MAX_LINE_BYTES):
-                continue
-            data, rest = _split_last_line(b"".join(parts))
-            if not data:
-                raise _BrokenError(f"no newline in {size} bytes")
-            batch = LineBatch(first_line, data, chunks.offset_bytes)
-            yield batch
-            first_line += batch.num_lines
-            parts, size = [rest], len(rest)
-    except _BrokenError as error:
-        failure = error
-    data = b"".join(parts)
-    if data:
-        yield LineBatch(first_line, data, chunks.offset_bytes)
-    if failure is not None:
-        lines_saved = first_line - 1 + data.count(b"\n")
-        raise CorruptDumpError(path, chunks.offset_bytes, lines_saved, str(failure)) from failure
+        while end < size and (num_read := source.readinto(buffer[end:])):
+            end += num_read
+    except BrokenError as error:
+        # Without its frames, which hold the decoder and its window of up to 2 GiB.
+        failure = error.with_traceback(None)
+    buffer.flags.writeable = False
+    return buffer[:end], failure
 
 
-def _split_last_line(data: bytes) -> tuple[bytes, bytes]:
-    cut = data.rfind(b"\n") + 1
-    return data[:cut], data[cut:]
+def _without_bom(view: Bytes) -> Bytes:
+    bom = len(_UTF8_BOM)
+    return view[bom:] if view[:bom].tobytes() == _UTF8_BOM else view
 
 
-class _BrokenError(Exception):
-    """The container ends or goes on where it must not."""
+def _end_of_lines(view: Bytes) -> int:
+    """Where the last whole line ends, 0 if there is none."""
+    step = 1 << 16
+    for end in range(len(view), 0, -step):
+        start = max(0, end - step)
+        found = view[start:end].tobytes().rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+    return 0
 
 
-# bz2 raises a bare OSError.
-_DECODER_ERRORS = (zstandard.ZstdError, lzma.LZMAError, zlib.error, OSError)
+def _count_newlines(view: Bytes) -> int:
+    """In steps that stay in the processor's cache; `bytes.count` takes many times as long."""
+    step = 1 << 18
+    pieces = (view[start : start + step] for start in range(0, len(view), step))
+    return sum(int(np.count_nonzero(piece == _NEWLINE)) for piece in pieces)
 
 
-class _Decoder(Protocol):
-    """What zstd, xz, bz2 and zlib decompressors have in common: one frame, its end, what follows.
+def _made_ahead(items: Generator[_Piece], ahead: int) -> Generator[_Piece]:
+    """`items`, of which a thread makes up to `ahead` before they are asked for."""
+    made: queue.SimpleQueue[_Piece | BaseException | None] = queue.SimpleQueue()
+    places, is_closed = threading.Semaphore(ahead), threading.Event()
 
-    The end of a frame must be watched: python-zstandard's readers take a cut file for a short one.
-    """
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _zstd_decoder() -> _Decoder:
-    decoder: _Decoder = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
-    return decoder
-
-
-_DECODERS: dict[str, Callable[[], _Decoder]] = {
-    "zst": _zstd_decoder,
-    "xz": lzma.LZMADecompressor,
-    "bz2": bz2.BZ2Decompressor,
-    "gz": lambda: zlib.decompressobj(wbits=31),
-}
-# xz pads streams and gzip blocks with zeros; zeros behind zstd or bz2 are a failed download.
-_PADDED = frozenset({"xz", "gz"})
-
-
-class _Chunks:
-    """Decompressed pieces of a file across all its frames; knows how far it has read."""
-
-    def __init__(self, file: BinaryIO, container: str) -> None:
-        self._file = file
-        self._container = container
-        self.offset_bytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        pieces = self._pieces()
-        chunks = pieces if self._container == "plain" else self._frames(pieces)
-        yield next(chunks, b"").removeprefix(_UTF8_BOM)
-        yield from chunks
-
-    def _pieces(self) -> Iterator[bytes]:
-        while piece := self._file.read(READ_BYTES):
-            self.offset_bytes += len(piece)
-            yield piece
-
-    def _frames(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        new_decoder = _DECODERS[self._container]
-        decoder, in_frame, num_frames = new_decoder(), False, 0
-        for piece in pieces:
-            left = piece
-            while left:
-                if not in_frame and num_frames and self._container in _PADDED:
-                    left = left.lstrip(b"\0")
-                    if not left:
-                        break
-                in_frame = True
-                yield self._decompress(decoder, left)
-                left = b""
-                if decoder.eof:
-                    left = decoder.unused_data
-                    decoder, in_frame, num_frames = new_decoder(), False, num_frames + 1
-        if in_frame or not num_frames:
-            raise _BrokenError(f"{self._container} data end in the middle of a frame")
-
-    def _decompress(self, decoder: _Decoder, data: bytes) -> bytes:
+    def make() -> None:
         try:
-            return decoder.decompress(data)
-        except _DECODER_ERRORS as error:
-            raise _BrokenError(f"{self._container} data are damaged ({error})") from error
+            with closing(items):
+                while places.acquire() and not is_closed.is_set():
+                    item = next(items, None)
+                    made.put(item)
+                    if item is None:
+                        return
+        except BaseException as error:  # noqa: BLE001  the consumer raises it
+            made.put(error)
+
+    thread = threading.Thread(target=make, name="decoder", daemon=True)
+    thread.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            places.release()
+            yield item
+    finally:
+        is_closed.set()
+        places.release()
+        thread.join()

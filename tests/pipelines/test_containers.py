@@ -5,7 +5,11 @@ import gzip
 import lzma
 import random
 import struct
-from collections.abc import Callable
+import subprocess
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -209,3 +213,81 @@ def test_half_a_monthly_dump_is_detected(shared_data: Path, tmp_path: Path) -> N
     data = (shared_data / "reddit" / "months" / "RC_2006-01.zst").read_bytes()
     got, error = salvage(tmp_path / "RC_2006-01.zst", data[: len(data) // 2])
     assert 0 < error.lines_saved < 3666 and got.count(b"\n") == error.lines_saved
+
+
+def test_a_cut_at_any_byte_is_detected_and_all_before_is_saved(tmp_path: Path) -> None:
+    """Against frame ends that are known because the frames were made here."""
+    lines = [f"{n * n * n:x} größe\n".encode() for n in range(400)]
+    text = b"".join(lines)
+    thirds = [b"".join(lines[n::3]) for n in range(3)]
+    frames = [zst(thirds[0]), SKIPPABLE, zst_wide(thirds[1]), zst(b""), zst(thirds[2])]
+    packed, ends, size = b"".join(frames), set[int](), 0
+    for frame in frames:
+        size += len(frame)
+        ends.add(size)
+    assert len(packed) < len(text)
+    for cut in range(len(packed)):
+        if cut in ends:
+            assert b"".join(b.data for b in read(tmp_path / "RC.zst", packed[:cut])) in {
+                b"".join(thirds[:n]) for n in range(3)
+            }
+            continue
+        got, error = salvage(tmp_path / "RC.zst", packed[:cut])
+        assert b"".join(thirds).startswith(got)
+        assert (error.offset_bytes, error.lines_saved) == (cut, got.count(b"\n"))
+
+
+def test_a_cut_frame_gives_what_the_zstd_program_gives(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    packed = zst(b"\n".join(b"%x" % rng.getrandbits(rng.randrange(8, 4000)) for _ in range(2000)))
+    for cut in range(len(packed) // 2, len(packed), len(packed) // 37):
+        path = tmp_path / "RC.zst"
+        got, _ = salvage(path, packed[:cut])
+        expected = subprocess.run(["zstd", "-dc", str(path)], capture_output=True, check=False)
+        assert got == expected.stdout
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_file_that_unfolds_ten_thousandfold_takes_little_memory(
+    suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"RC{suffix}"
+    path.write_bytes(PACKERS[suffix]((b"0" * 1023 + b"\n") * (1 << 16)))
+    tracemalloc.start()
+    num_lines = sum(batch.num_lines for batch in read_batches(path, 1 << 16))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_lines == 1 << 16
+    assert peak_bytes < 8 << 20
+
+
+def decoder_threads() -> int:
+    return sum(thread.name == "decoder" for thread in threading.enumerate())
+
+
+def test_closing_early_ends_the_thread(tmp_path: Path) -> None:
+    path = tmp_path / "RC.ndjson"
+    path.write_bytes(TEXT * 20)
+    batches = read_batches(path, 4096)
+    next(batches)
+    assert decoder_threads() == 1
+    assert isinstance(batches, Generator)
+    batches.close()
+    assert decoder_threads() == 0
+
+
+def test_no_more_is_decoded_ahead_than_was_said(tmp_path: Path) -> None:
+    path = tmp_path / "RC.ndjson"
+    for ahead in (1, 3):
+        path.write_bytes(TEXT * 20)
+        batches = read_batches(path, 4096, ahead=ahead)
+        next(batches)
+        time.sleep(0.05)
+        path.write_bytes(b"")  # what was not read by now is gone
+        assert len(list(batches)) <= ahead + 1
+
+
+def test_an_error_of_the_system_reaches_the_reader(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"RC\.zst"):
+        list(read_batches(tmp_path / "RC.zst"))
+    assert decoder_threads() == 0
