@@ -47,8 +47,8 @@ $(BENCH_READY): $(READY)
 bench-ingest: $(BENCH_READY)  ## ingest beside zstd, scripts and DuckDB: runs/bench/ingest.json; ARGS=--quick
 	$(BIN)/python -m orchestration.bench.ingest $(ARGS)
 
-fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json; ARGS=--quick
-	$(BIN)/python -m orchestration.bench.fuzz $(ARGS)
+fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json
+	$(BIN)/python -m tests.pipelines.fuzz $(ARGS)
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights

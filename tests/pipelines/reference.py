@@ -78,7 +78,9 @@ def read_line(line: bytes, kind: str) -> RawRow:
     except UnicodeDecodeError as error:
         raise UnreadableError("bad_utf8") from error
     try:
-        raw = json.loads(text, parse_constant=_no_constant)
+        raw = json.loads(
+            text, parse_constant=_no_constant, parse_float=_finite, parse_int=_finite_whole
+        )
     except (ValueError, RecursionError) as error:
         raise UnreadableError("bad_json") from error
     if not isinstance(raw, dict):
@@ -115,6 +117,18 @@ def read_line(line: bytes, kind: str) -> RawRow:
 
 def _no_constant(text: str) -> float:
     raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    """A number beyond double precision is none."""
+    if math.isinf(float(text)):
+        raise ValueError(text)
+    return float(text)
+
+
+def _finite_whole(text: str) -> int:
+    _finite(text)
+    return int(text)
 
 
 def number36(value: Any) -> int:
@@ -167,7 +181,7 @@ def flag(value: Any) -> bool:
 
 def string(value: Any, required: bool = False) -> str | None:
     if isinstance(value, str):
-        return value
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
     if value is None and not required:
         return None
     raise UnreadableError("bad_text")
@@ -187,7 +201,7 @@ def rule_of(row: RawRow, kind: str) -> str | None:  # noqa: PLR0911 (one return 
     texts = [row["title"], row["selftext"]] if kind == "RS" else [row["body"]]
     if author is None or "[" in author:
         return "deleted_author"
-    if any(text.strip().strip("\\").lower() in ("[removed]", "[deleted]") for text in texts):
+    if any(text.replace("\\", "").strip().lower() in ("[removed]", "[deleted]") for text in texts):
         return "removed_content"
     if row["deleted_later"] or row.get("removed_by_category"):
         return "deletion_signal"
@@ -213,8 +227,9 @@ def row_of(read: RawRow, kind: str, key: bytes) -> RawRow:
     if kind == "RC":
         return row | {"comment_id": read["id"], "submission_id": read["submission_id"]}
     row |= {column: read[column] for column in ("num_comments", "over_18", "crosspost_parent")}
-    url = "".join(c for c in read["url"] or "" if unicodedata.category(c) != "Cc")
-    row["url"] = masked(url.replace("&amp;", "&")) if url and len(url) <= 4096 else None
+    url = (read["url"] or "").replace("&amp;", "&").strip()
+    url = "".join(c for c in url if unicodedata.category(c) != "Cc")
+    row["url"] = masked(url) if url and len(url) <= 4096 else None
     return row | {"submission_id": read["id"]}
 
 
