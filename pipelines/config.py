@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,16 +78,25 @@ class BeamResources:
     Args:
         runner: Beam runner by name: DirectRunner, PrismRunner, FlinkRunner, ...
         workers: Processes of the direct runner; 1 runs in this process.
+        threads: Threads that parse the lines of one dump; 0: as many as a worker has cores.
         options: Further Beam pipeline options, as `--name=value` words.
     """
 
     runner: str = "DirectRunner"
     workers: int = 1
+    threads: int = 0
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}: expected at least 1")
+        if self.threads < 0:
+            raise ConfigError(f"threads={self.threads}: expected at least 0")
         for option in self.options:
             if not option.startswith("--"):
                 raise ConfigError(f"option {option!r}: expected --name=value")
+
+    def threads_of(self, num_dumps: int) -> int:
+        """Threads that parse one of so many dumps."""
+        busy = max(1, min(self.workers, num_dumps))
+        return self.threads or max(1, (os.cpu_count() or 1) // busy)

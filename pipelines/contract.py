@@ -8,7 +8,8 @@ whole, and a killed step leaves nothing that a reader could mistake for a result
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,6 +174,31 @@ class Table:
         pq.write_table(checked, temporary, compression="zstd")
         temporary.rename(target)
         return target
+
+    @contextmanager
+    def writer(self, folder: Path, part: str) -> Iterator[Callable[[pa.Table], None]]:
+        """A function that checks a batch and appends it to `folder/part.parquet` as a row group.
+
+        The file is there when the context has closed without an error, or not at all; also not if
+        nothing was appended.
+        """
+        target = folder / f"{part}.parquet"
+        temporary = target.with_suffix(".parquet.tmp")
+        files: list[pq.ParquetWriter] = []
+
+        def append(batch: pa.Table) -> None:
+            checked = self.check(batch)
+            if not files:
+                files.append(pq.ParquetWriter(temporary, checked.schema, compression="zstd"))
+            files[0].write_table(checked, row_group_size=max(1, checked.num_rows))
+
+        try:
+            yield append
+        finally:
+            for file in files:
+                file.close()
+        if files:
+            temporary.rename(target)
 
     def empty(self, dim: int = 1) -> pa.Table:
         """No rows; vectors of length `dim`."""

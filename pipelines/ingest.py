@@ -1,153 +1,127 @@
 """Step ingest: the dumps of one month -> SUBMISSIONS, COMMENTS, MEDIA, REJECTS.
 
-A file is one stream, so reading is one element a file; parsing is spread over batches of lines
-behind it; all versions of an id meet in one shard, which is sorted and written.
+A file is one stream, so it is one element: one worker reads it, parses its lines on several threads
+and spills what it parsed. Then the files of the tables are planned, and each is merged from the
+spills by one worker (`pipelines.spill`). Spills lie beside the tables, where all workers see them.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import polars as pl
 
 from pipelines.config import BeamResources, IngestConfig
-from pipelines.containers import CorruptDumpError, read_batches
-from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
-from pipelines.dumps import Dump, Kind, discover
-from pipelines.engine import (
-    load_all,
-    note,
-    pipeline,
-    progress_from,
-    save_all,
-    worth_spreading,
-)
-from pipelines.frames import from_bytes, to_bytes, to_table
+from pipelines.containers import CorruptDumpError, LineBatch, read_batches
+from pipelines.contract import ConfigError, Counts, MissingInputError, Run
+from pipelines.dumps import Dump, discover
+from pipelines.engine import load_all, note, pipeline, progress_from, save_all
+from pipelines.frames import to_table
+from pipelines.native.parser import LineParser
 from pipelines.pseudonym import Pseudonyms
 from pipelines.quiet_beam import beam
-from pipelines.rows import Parsed, Tally, parse_batch, total, winners
+from pipelines.rows import Parsed, Tally, total
+from pipelines.spill import Part, Spiller, merged, plan
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
 
-# A shard is sorted in memory: about 1 GB of rows for this much zstd.
-SHARD_BYTES = 128 << 20
-# Rows gathered before they are split into shards, so that the pieces of a large month stay large.
-FLUSH_BYTES = 64 << 20
 TABLES = (SUBMISSIONS, COMMENTS, MEDIA, REJECTS)
-_TABLE_OF_KIND = {"RS": SUBMISSIONS, "RC": COMMENTS}
-
-Lines = tuple[int, Dump, int, bytes]
-"""Position of the dump, dump, number of the first line, whole lines."""
 
 
-class ReadLines(beam.DoFn):
-    """(position, dump) -> batches of whole lines; what is corrupt goes to `corrupt` as an error."""
+class ReadDump(beam.DoFn):
+    """(position, dump) -> its spills; in `tally` what became of its lines, in `corrupt` errors."""
 
-    def __init__(self, progress: Path) -> None:
-        self._progress = progress
-
-    def process(self, element: tuple[int, Dump]) -> Iterator[Any]:
-        position, dump = element
-        done = note(self._progress, f"{position}-{dump.kind}")
-        try:
-            for batch in read_batches(Path(dump.path)):
-                done(batch.offset_bytes)
-                yield position, dump, batch.first_line, batch.data
-        except CorruptDumpError as error:
-            yield beam.pvalue.TaggedOutput("corrupt", error)
-        done(dump.size_bytes)
-
-
-class ParseLines(beam.DoFn):
-    """Batches of lines -> (shard, rows as Arrow bytes), and a tally of each bundle in `tally`."""
-
-    def __init__(self, config: IngestConfig, num_shards: int) -> None:
+    def __init__(self, config: IngestConfig, threads: int, folders: dict[str, Path]) -> None:
         self._config = config
-        self._num_shards = num_shards
+        self._threads = threads
+        self._folders = folders
 
     def setup(self) -> None:
         self._pseudonyms = Pseudonyms.from_file(self._config.key_file)
 
-    def start_bundle(self) -> None:
-        self._tallies: list[Tally] = []
-        self._gathered: dict[str, list[pl.DataFrame]] = {}
-        self._gathered_bytes = 0.0
+    def process(self, element: tuple[int, Dump]) -> Iterator[Any]:
+        position, dump = element
+        done = note(self._folders["progress"], f"{position}-{dump.kind}")
+        spiller = Spiller(self._folders["spills"], position, dump.kind)
+        tallies: list[Tally] = []
+        with REJECTS.writer(self._folders[REJECTS.name], f"part-{position:05}") as reject:
+            try:
+                for batch, parsed in self._parsed(position, dump):
+                    spiller.add(parsed.versions)
+                    tallies.append(parsed.tally)
+                    if parsed.rejects.height:
+                        reject(to_table(parsed.rejects.sort("line_number"), REJECTS))
+                    done(batch.offset_bytes)
+            except CorruptDumpError as error:
+                yield beam.pvalue.TaggedOutput("corrupt", error)
+            spiller.flush()
+        done(dump.size_bytes)
+        yield from spiller.spills
+        yield beam.pvalue.TaggedOutput("tally", total(tallies))
 
-    def process(self, element: Lines) -> Iterator[tuple[str, bytes]]:
-        position, dump, first_line, data = element
-        parsed = parse_batch(
-            dump.kind,
-            data,
-            first_line,
-            dump=(position, dump.label),
-            config=self._config,
-            pseudonyms=self._pseudonyms,
-        )
-        self._gather(dump.kind, parsed)
-        if self._gathered_bytes > FLUSH_BYTES:
-            yield from self._flush()
+    def _parsed(self, position: int, dump: Dump) -> Iterator[tuple[LineBatch, Parsed]]:
+        """Batches of the dump, parsed, in its order; parsing runs ahead on all threads."""
+        parsers = local()
 
-    def finish_bundle(self) -> Iterator[Any]:
-        windowed = beam.transforms.window.GlobalWindows.windowed_value
-        for keyed in self._flush():
-            yield windowed(keyed)
-        yield beam.pvalue.TaggedOutput("tally", windowed(total(self._tallies)))
+        def parse(batch: LineBatch) -> Parsed:
+            if not hasattr(parsers, "parser"):
+                parsers.parser = LineParser(dump.kind, self._config, self._pseudonyms)
+            parser: LineParser = parsers.parser
+            return parser.parse(batch.data, batch.first_line, (position, dump.label))
 
-    def _gather(self, kind: Kind, parsed: Parsed) -> None:
-        self._tallies.append(parsed.tally)
-        for name, frame in (
-            (_TABLE_OF_KIND[kind].name, parsed.versions),
-            (REJECTS.name, parsed.rejects),
-        ):
-            if frame.height:
-                self._gathered.setdefault(name, []).append(frame)
-                self._gathered_bytes += frame.estimated_size()
-
-    def _flush(self) -> Iterator[tuple[str, bytes]]:
-        for name, frames in self._gathered.items():
-            frame = pl.concat(frames, how="diagonal")
-            if name == REJECTS.name:
-                yield f"{name}/0", to_bytes(frame)
-                continue
-            shard = (pl.col("id") % self._num_shards).alias("shard")
-            for (number,), rows in (
-                frame.with_columns(shard)
-                .partition_by("shard", as_dict=True, include_key=False)
-                .items()
-            ):
-                yield f"{name}/{number}", to_bytes(rows)
-        self._gathered, self._gathered_bytes = {}, 0.0
+        waiting: deque[tuple[LineBatch, Future[Parsed]]] = deque()
+        with ThreadPoolExecutor(self._threads) as pool:
+            try:
+                for batch in read_batches(Path(dump.path)):
+                    waiting.append((batch, pool.submit(parse, batch)))
+                    if len(waiting) > self._threads:
+                        yield _finished(waiting)
+            finally:
+                while waiting:
+                    yield _finished(waiting)
 
 
-class WriteShard(beam.DoFn):
-    """(shard, its rows) -> files of the tables; yields the tally of what was written."""
+def _finished(waiting: deque[tuple[LineBatch, Future[Parsed]]]) -> tuple[LineBatch, Parsed]:
+    batch, parsed = waiting.popleft()
+    return batch, parsed.result()
+
+
+class WritePart(beam.DoFn):
+    """A part -> its file of each table; yields the tally of what was written."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = folders
 
-    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[Tally]:
-        key, parts = element
-        name, _, number = key.partition("/")
-        rows, part = from_bytes(parts), f"part-{int(number):05}"
-        if name == REJECTS.name:
-            self._write(REJECTS, rows.sort("dump", "line_number"), part)
-            return
-        latest, tally = winners(rows)
-        if name == SUBMISSIONS.name:
-            media = media_rows(latest)
-            self._write(SUBMISSIONS, latest.rename({"id": "submission_id"}), part)
-            self._write(MEDIA, media, part)
-            other = {"submissions": latest.height, "media": media.height}
-        else:
-            self._write(COMMENTS, latest.rename({"id": "comment_id"}), part)
-            other = {"comments": latest.height}
-        yield Tally(tally.rows_in, tally.rows_out, tally.rejected, tally.dropped, other)
-
-    def _write(self, table: Table, rows: pl.DataFrame, part: str) -> None:
-        table.write(self._folders[table.name], to_table(rows, table), part)
+    def process(self, part: Part) -> Iterator[Tally]:
+        tallies: list[Tally] = []
+        tables = (SUBMISSIONS, MEDIA) if part.kind == "RS" else (COMMENTS,)
+        name = f"part-{part.number:05}"
+        with ExitStack() as stack:
+            append = {
+                table.name: stack.enter_context(table.writer(self._folders[table.name], name))
+                for table in tables
+            }
+            for rows, tally in merged(part):
+                tallies.append(tally)
+                frames = {COMMENTS.name: rows.rename({"id": "comment_id"})}
+                if part.kind == "RS":
+                    frames = {
+                        SUBMISSIONS.name: rows.rename({"id": "submission_id"}),
+                        MEDIA.name: media_rows(rows),
+                    }
+                for table in tables:
+                    frame = frames[table.name]
+                    tallies.append(Tally(other={table.name: frame.height}))
+                    if frame.height:
+                        append[table.name](to_table(frame, table))
+        yield total(tallies)
 
 
 def media_rows(submissions: pl.DataFrame) -> pl.DataFrame:
@@ -178,7 +152,9 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
     num_bytes = sum(dump.size_bytes for dump in dumps)
     work = run.staged(SUBMISSIONS).parent / "_work"
     folders = {table.name: run.staged(table) for table in TABLES}
+    folders |= {name: work / name for name in ("progress", "spills")}
     shutil.rmtree(work, ignore_errors=True)
+    (work / "spills").mkdir(parents=True)
     with progress_from(work / "progress", run, num_bytes, "bytes"):
         _run_pipeline(config, resources, dumps, folders, work)
     tally, corrupt = _outcome(work)
@@ -220,24 +196,19 @@ def _run_pipeline(
     folders: dict[str, Path],
     work: Path,
 ) -> None:
-    num_shards = 1 + sum(dump.size_bytes for dump in dumps) // SHARD_BYTES
+    read = ReadDump(config, resources.threads_of(len(dumps)), folders)
     with pipeline(resources, work / "workers.log") as root:
-        files = root | "Dumps" >> beam.Create(list(enumerate(dumps)), reshuffle=len(dumps) > 1)
-        read = files | "Read" >> beam.ParDo(ReadLines(work / "progress")).with_outputs(
-            "corrupt", main="lines"
+        parsed = (
+            root
+            | "Dumps" >> beam.Create(list(enumerate(dumps)), reshuffle=len(dumps) > 1)
+            | "Read" >> beam.ParDo(read).with_outputs("tally", "corrupt", main="spills")
         )
-        lines = read.lines
-        if worth_spreading(resources, len(dumps)):
-            lines = lines | "Spread" >> beam.Reshuffle()
-        parsed = lines | "Parse" >> beam.ParDo(ParseLines(config, num_shards)).with_outputs(
-            "tally", main="rows"
-        )
-        written = (
-            parsed.rows | "Shards" >> beam.GroupByKey() | "Write" >> beam.ParDo(WriteShard(folders))
-        )
+        spills = parsed.spills | "Spills" >> beam.combiners.ToList()
+        parts = spills | "Plan" >> beam.FlatMap(plan) | "Parts" >> beam.Reshuffle()
+        written = parts | "Write" >> beam.ParDo(WritePart(folders))
         tallies = (parsed.tally, written) | "Tallies" >> beam.Flatten()
         save_all(tallies, work / "tallies")
-        save_all(read.corrupt, work / "corrupt")
+        save_all(parsed.corrupt, work / "corrupt")
 
 
 def _outcome(work: Path) -> tuple[Tally, list[CorruptDumpError]]:

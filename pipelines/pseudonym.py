@@ -16,7 +16,7 @@ NEW_KEY_BYTES = 32
 # 80 bits: 16 characters of base 32 without padding. Of 22M users, two share an id with
 # probability (22e6)^2 / 2^81 = 2e-10.
 _ID_BYTES = 10
-_ID_CHARS = 16
+ID_CHARS = 16
 _MAX_REMEMBERED = 1 << 20
 
 
@@ -71,7 +71,7 @@ class Pseudonyms:
         digests = b"".join(self._digest(author) for author in new)
         letters = base64.b32encode(digests).decode().lower()
         for i, author in enumerate(new):
-            known[author] = letters[_ID_CHARS * i : _ID_CHARS * (i + 1)]
+            known[author] = letters[ID_CHARS * i : ID_CHARS * (i + 1)]
         return [known[author] for author in authors]
 
     def _digest(self, author: str) -> bytes:

@@ -113,7 +113,7 @@ def parse_batch(
     albums = 0
     if kind == "RS":
         shown = [fields for fields, keep in zip(records.shown, is_kept, strict=True) if keep]
-        media, albums = _media(shown, config.over_18 == "keep")
+        media, albums = media_column(shown, config.over_18 == "keep")
         rows = _submissions(kept, config).with_columns(media)
     else:
         rows = _comments(kept, config)
@@ -150,29 +150,36 @@ def _shared() -> list[pl.Expr]:
 
 def _comments(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
     submission = pl.col("link_id").alias("submission_id")
-    return kept.select(*_shared(), submission, *_texts(kept, config, "body"))
+    return kept.select(*_shared(), submission, *cleaned_texts(kept, kept["author"], config, "body"))
 
 
 def _submissions(kept: pl.DataFrame, config: IngestConfig) -> pl.DataFrame:
-    posted = pl.col("url").str.replace_all("&amp;", "&", literal=True).str.strip_chars()
-    printable = posted.str.replace_all(r"\p{Cc}", "")
-    fits = printable.str.len_chars().is_between(1, MAX_URL_CHARS)
     return kept.select(
         *_shared(),
-        *_texts(kept, config, "title", "selftext"),
-        pl.when(fits).then(masked(printable)).alias("url"),
+        *cleaned_texts(kept, kept["author"], config, "title", "selftext"),
+        posted_urls(pl.col("url")).alias("url"),
         pl.col("num_comments", "over_18", "crosspost_parent"),
     )
 
 
-def _texts(kept: pl.DataFrame, config: IngestConfig, *names: str) -> list[pl.Series]:
-    """The named columns as tables hold them."""
-    clean = kept.select(cleaned(pl.col(n).fill_null(""), pl.col("created_utc")) for n in names)
-    texts = (without_own_names(column, kept["author"]) for column in clean)
+def posted_urls(url: pl.Expr) -> pl.Expr:
+    """Urls as posted, `&amp;` undone, users masked; null for none and for those too long."""
+    posted = url.str.replace_all("&amp;", "&", literal=True).str.strip_chars()
+    printable = posted.str.replace_all(r"\p{Cc}", "")
+    fits = printable.str.len_chars().is_between(1, MAX_URL_CHARS)
+    return pl.when(fits).then(masked(printable))
+
+
+def cleaned_texts(
+    rows: pl.DataFrame, authors: pl.Series, config: IngestConfig, *names: str
+) -> list[pl.Series]:
+    """The named columns as tables hold them; `rows` has created_utc too."""
+    clean = rows.select(cleaned(pl.col(n).fill_null(""), pl.col("created_utc")) for n in names)
+    texts = (without_own_names(column, authors) for column in clean)
     return [text.str.head(config.max_text_chars) for text in texts]
 
 
-def _media(shown: Sequence[Mapping[str, Any]], over_18: bool) -> tuple[pl.Series, int]:
+def media_column(shown: Sequence[Mapping[str, Any]], over_18: bool) -> tuple[pl.Series, int]:
     """Column `media`, nested, and the number of albums that nothing stands for."""
     urls: list[str] = []
     sources: list[str] = []
@@ -198,6 +205,10 @@ def winners(versions: pl.DataFrame) -> tuple[pl.DataFrame, Tally]:
     a rule dropped wins (what is gone in one is gone), then the first in the order of the dumps. If
     the winner was dropped, nothing of the id remains.
     """
+    ids = versions["id"].sort()
+    if not (ids == ids.shift(1)).any():
+        latest = versions.filter("kept").sort("id")
+        return latest, Tally(rows_out=latest.height)
     ordered = versions.sort(
         "id",
         "retrieved_utc",

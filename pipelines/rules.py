@@ -29,6 +29,23 @@ def known_bots() -> frozenset[str]:
     return frozenset(name for name in names if name)
 
 
+def is_bot(author: pl.Expr, config: IngestConfig) -> pl.Expr:
+    """Whether an author is a known bot, or is named like one."""
+    bots = known_bots() | {name.lower() for name in config.bots}
+    named = author.str.to_lowercase().is_in(sorted(bots))
+    return named | (author.str.contains(_BOT_NAME) & ~author.str.contains(_HUMAN_NAME))
+
+
+def is_gone(text: pl.Expr) -> pl.Expr:
+    """Whether a text only says that there was one."""
+    return text.str.contains(_GONE)
+
+
+def is_profile(subreddit: pl.Expr) -> pl.Expr:
+    """Whether a subreddit is a user's own page."""
+    return subreddit.str.contains(r"(?i)^u_")
+
+
 def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
     """Rule name -> whether it matches a row of `pipelines.records`, in order of precedence.
 
@@ -40,16 +57,13 @@ def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
         signals.append(pl.col("removed_by_category").fill_null("") != "")
     found = {
         "deleted_author": pl.col("author").is_null() | pl.col("author").str.contains(r"[\[\]]"),
-        "removed_content": pl.any_horizontal(pl.col(c).str.contains(_GONE) for c in gone_text),
+        "removed_content": pl.any_horizontal(is_gone(pl.col(name)) for name in gone_text),
         "deletion_signal": pl.any_horizontal(signals),
     }
     if kind == "RS" and config.over_18 == "drop":
         found["over_18"] = pl.col("over_18")
-    bots = known_bots() | {name.lower() for name in config.bots}
-    named = pl.col("author").str.to_lowercase().is_in(sorted(bots))
-    looks = pl.col("author").str.contains(_BOT_NAME) & ~pl.col("author").str.contains(_HUMAN_NAME)
-    found["bot"] = named | looks
-    found["profile_subreddit"] = pl.col("subreddit").str.contains(r"(?i)^u_")
+    found["bot"] = is_bot(pl.col("author"), config)
+    found["profile_subreddit"] = is_profile(pl.col("subreddit"))
     found["missing_subreddit"] = pl.col("subreddit").is_null()
     return found
 

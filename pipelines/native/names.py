@@ -1,0 +1,192 @@
+"""Names in lines -> small numbers: what a name means is worked out once, not once a line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from string import ascii_letters, digits
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.native.scan import ABSENT, NULL, TEXT, Field, kernel
+from pipelines.native.simd import byte_at
+from pipelines.native.values import Odd
+
+# A dictionary this large is begun anew: 22M authors would not fit into every worker.
+MAX_NAMES = 1 << 20
+NO_NAME = -1
+
+# What may stand in a name: in those of authors, and further in those of subreddits.
+_AUTHOR_BYTES = np.zeros(256, np.bool_)
+_AUTHOR_BYTES[[ord(c) for c in ascii_letters + digits + "_-"]] = True
+_SUBREDDIT_BYTES = _AUTHOR_BYTES.copy()
+_SUBREDDIT_BYTES[[ord(c) for c in ".:"]] = True
+_HASH_PRIME = np.uint64(0x100000001B3)
+_HASH_BASIS = np.uint64(0xCBF29CE484222325)
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@kernel
+def _slot_of(name_hash, num_slots):
+    """First slot to look at; `num_slots` is a power of two."""
+    return np.int64((name_hash * _MULTIPLIER) >> np.uint64(32)) & (num_slots - 1)
+
+
+@kernel
+def _codes(
+    base,
+    starts,
+    ends,
+    kinds,
+    allowed,
+    max_chars,
+    absent,
+    slots,
+    hashes,
+    arena,
+    offsets,
+    count,
+    odd,
+    out,
+):
+    """Codes of the names in lower case, new ones appended; the number of names then.
+
+    FNV-1a 64 (Fowler, Noll, Vo).
+    """
+    num_slots = slots.shape[0]
+    for row in range(starts.shape[0]):
+        out[row] = NO_NAME
+        kind = kinds[row]
+        if kind == ABSENT or kind == NULL:
+            continue
+        start, size = starts[row], ends[row] - starts[row]
+        if kind != TEXT or size > max_chars:
+            odd[row] = True
+            continue
+        if size == 0:
+            continue
+        used = offsets[count]
+        name_hash = _HASH_BASIS
+        is_name = True
+        for k in range(size):
+            c = byte_at(base + start + k)
+            is_name &= allowed[c]
+            if 65 <= c <= 90:
+                c += np.uint8(32)
+            arena[used + k] = c
+            name_hash = (name_hash ^ np.uint64(c)) * _HASH_PRIME
+        if not is_name:
+            is_absent = size == absent.shape[0]
+            for k in range(size):
+                is_absent = is_absent and arena[used + k] == absent[k]
+            odd[row] |= not is_absent
+            continue
+        slot = _slot_of(name_hash, num_slots)
+        while True:
+            code = slots[slot]
+            if code < 0:
+                slots[slot] = count
+                hashes[count] = name_hash
+                code = count
+                count += 1
+                offsets[count] = used + size
+                break
+            known = offsets[code]
+            if hashes[code] == name_hash and offsets[code + 1] - known == size:
+                k = 0
+                while k < size and arena[known + k] == arena[used + k]:
+                    k += 1
+                if k == size:
+                    break
+            slot += 1
+            if slot == num_slots:
+                slot = 0
+        out[row] = code
+    return count
+
+
+@kernel
+def _fill_slots(slots, hashes, count):
+    num_slots = slots.shape[0]
+    for code in range(count):
+        slot = _slot_of(hashes[code], num_slots)
+        while slots[slot] >= 0:
+            slot += 1
+            if slot == num_slots:
+                slot = 0
+        slots[slot] = code
+
+
+class NameTable:
+    """Names seen so far, in lower case, each with its code: 0, 1, 2, ...
+
+    Args:
+        max_chars: Longer names are for the slow way.
+        allowed: bool [256]: bytes that a name may hold.
+        absent: What stands for no name, in lower case.
+    """
+
+    def __init__(self, max_chars: int, allowed: npt.NDArray[np.bool_], absent: bytes) -> None:
+        self._max_chars = max_chars
+        self._allowed = allowed
+        self._absent = np.frombuffer(absent, np.uint8)
+        self.clear()
+
+    @classmethod
+    def of_authors(cls) -> NameTable:
+        """For authors: up to 30 letters, digits, `_` and `-`; `[deleted]` is no name."""
+        return cls(30, _AUTHOR_BYTES, b"[deleted]")
+
+    @classmethod
+    def of_subreddits(cls) -> NameTable:
+        """For subreddits: up to 50 characters, `.` and `:` among them."""
+        return cls(50, _SUBREDDIT_BYTES, b"")
+
+    def clear(self) -> None:
+        """Forget all names; codes begin at 0 again."""
+        self.count = 0
+        self.offsets = np.zeros(1 << 12, np.int64)
+        self.arena = np.empty(len(self.offsets) * self._max_chars, np.uint8)
+        self._hashes = np.empty(len(self.offsets), np.uint64)
+        self._slots = np.full(2 * len(self.offsets), NO_NAME, np.int32)
+
+    def codes(self, field: Field, is_odd: Odd) -> npt.NDArray[np.int32]:
+        """The code of each line's name, int32; -1 where there is none. Others are marked odd."""
+        num_rows = len(is_odd)
+        self._reserve(num_rows)
+        out = np.empty(num_rows, np.int32)
+        self.count = _codes(
+            field.base,
+            field.start_L,
+            field.end_L,
+            field.kind_L,
+            self._allowed,
+            self._max_chars,
+            self._absent,
+            self._slots,
+            self._hashes,
+            self.arena,
+            self.offsets,
+            self.count,
+            is_odd,
+            out,
+        )
+        return out
+
+    def names(self, first: int = 0) -> list[str]:
+        """The names from code `first` on, in lower case."""
+        bounds = self.offsets[first : self.count + 1].tolist()
+        text = self.arena[bounds[0] : bounds[-1]].tobytes().decode("ascii")
+        begin = bounds[0]
+        return [text[a - begin : b - begin] for a, b in pairwise(bounds)]
+
+    def _reserve(self, num_new: int) -> None:
+        needed = self.count + num_new + 2
+        if needed <= len(self.offsets):
+            return
+        size = 1 << (needed - 1).bit_length()
+        self.offsets = np.resize(self.offsets, size)
+        self.arena = np.resize(self.arena, size * self._max_chars)
+        self._hashes = np.resize(self._hashes, size)
+        self._slots = np.full(2 * size, NO_NAME, np.int32)
+        _fill_slots(self._slots, self._hashes, self.count)

@@ -1,0 +1,491 @@
+"""Spans of wanted values (`pipelines.native.scan`) -> columns, and which lines need the slow way.
+
+The counterpart of `pipelines.columns` for lines beyond doubt. Each reader marks in `is_odd` the
+lines whose value is not of the usual kinds; what they hold is decided there, in one place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from pipelines.columns import INT32, MAX_UTC, MIN_UTC
+from pipelines.native.scan import (
+    ABSENT,
+    ESCAPED,
+    FALSE,
+    FLOAT,
+    INT,
+    NULL,
+    TEXT,
+    TRUE,
+    Field,
+    hex4,
+    kernel,
+)
+from pipelines.native.simd import LANES, any_of, byte_at, copy_block, first_bit, unclean
+
+Odd = npt.NDArray[np.bool_]
+
+_BASE36_CHARS = 12  # 36^12 < 2^63; the 13th digit is for the slow way
+_NAME_CHARS = 30
+_SUBREDDIT_CHARS = 50
+
+
+@dataclass(frozen=True)
+class Nullable:
+    """Values of a column, and which of them there are."""
+
+    values: npt.NDArray[np.int64]
+    is_valid: npt.NDArray[np.bool_]
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Nullable:
+        """Of these rows only."""
+        return Nullable(self.values[rows], self.is_valid[rows])
+
+    def to_series(self, dtype: pl.DataType) -> pl.Series:
+        """As a column, null where there is no value."""
+        known = pl.Series(self.values).cast(dtype)
+        return known if self.is_valid.all() else known.set(pl.Series(~self.is_valid), None)
+
+
+@kernel
+def _base36(base, i, end):
+    """The number that the digits write in base 36; -1 where they are none, or too many."""
+    if end - i < 1 or end - i > _BASE36_CHARS:
+        return -1
+    value = 0
+    while i < end:
+        c = np.int64(byte_at(base + i))
+        if 48 <= c <= 57:
+            value = value * 36 + c - 48
+        elif 97 <= c <= 122:
+            value = value * 36 + c - 87
+        else:
+            return -1
+        i += 1
+    return value
+
+
+@kernel
+def _ids(base, starts, ends, kinds, odd, out):
+    for row in range(starts.shape[0]):
+        value = _base36(base, starts[row], ends[row]) if kinds[row] == TEXT else -1
+        odd[row] |= value < 0
+        out[row] = value
+
+
+@kernel
+def _links(base, starts, ends, kinds, odd, out, valid):
+    for row in range(starts.shape[0]):
+        kind, i = kinds[row], starts[row]
+        value = 0
+        if kind == TEXT:
+            value = -1
+            if ends[row] - i > 3:
+                c0, c1, c2 = byte_at(base + i), byte_at(base + i + 1), byte_at(base + i + 2)
+                if c0 == 116 and c1 == 51 and c2 == 95:  # t3_
+                    value = _base36(base, i + 3, ends[row])
+        elif kind != ABSENT and kind != NULL:
+            value = -1
+        odd[row] |= value < 0
+        valid[row] = kind == TEXT
+        out[row] = value
+
+
+@kernel
+def _decimal(base, i, end):
+    """The number that decimal digits write, sign and what follows a point cut off."""
+    is_negative = byte_at(base + i) == 45
+    if is_negative:
+        i += 1
+    value = 0
+    while i < end:
+        c = np.int64(byte_at(base + i))
+        if c < 48 or c > 57:
+            break
+        value = value * 10 + c - 48
+        i += 1
+    return -value if is_negative else value
+
+
+@kernel
+def _is_digits(base, i, end):
+    if end - i < 1 or end - i > 18:
+        return False
+    while i < end:
+        c = byte_at(base + i)
+        if c < 48 or c > 57:
+            return False
+        i += 1
+    return True
+
+
+@kernel
+def _times(base, starts, ends, kinds, edited, odd, out, valid):
+    for row in range(starts.shape[0]):
+        kind = kinds[row]
+        value, is_valid = 0, True
+        if (
+            kind == INT
+            or kind == FLOAT
+            or (kind == TEXT and _is_digits(base, starts[row], ends[row]))
+        ):
+            value = _decimal(base, starts[row], ends[row])
+        elif kind == ABSENT or kind == NULL or (edited and kind == FALSE):
+            is_valid = False
+        elif not (edited and kind == TRUE):
+            odd[row] = True
+        is_time = MIN_UTC <= value < MAX_UTC
+        odd[row] |= is_valid and not is_time and not (edited and kind == TRUE)
+        valid[row] = is_valid
+        out[row] = value
+
+
+@kernel
+def _numbers(base, starts, ends, kinds, odd, out, valid):
+    for row in range(starts.shape[0]):
+        kind = kinds[row]
+        value = 0
+        if kind == INT:
+            value = _decimal(base, starts[row], ends[row])
+            odd[row] |= not -INT32 <= value < INT32
+        elif kind != ABSENT and kind != NULL:
+            odd[row] = True
+        valid[row] = kind == INT
+        out[row] = value
+
+
+@kernel
+def _flags(kinds, odd, out):
+    for row in range(kinds.shape[0]):
+        kind = kinds[row]
+        odd[row] |= kind != TRUE and kind != FALSE and kind != ABSENT and kind != NULL
+        out[row] = kind == TRUE
+
+
+def ids(field: Field, is_odd: Odd) -> npt.NDArray[np.int64]:
+    """Base-36 ids without prefix."""
+    out = np.empty(len(is_odd), np.int64)
+    _ids(field.base, field.start_L, field.end_L, field.kind_L, is_odd, out)
+    return out
+
+
+def _nullable(num_rows: int) -> Nullable:
+    return Nullable(np.empty(num_rows, np.int64), np.empty(num_rows, np.bool_))
+
+
+def links(field: Field, is_odd: Odd) -> Nullable:
+    """Ids behind `t3_`, or null."""
+    found = _nullable(len(is_odd))
+    _links(
+        field.base, field.start_L, field.end_L, field.kind_L, is_odd, found.values, found.is_valid
+    )
+    return found
+
+
+def times(field: Field, is_odd: Odd, *, edited: bool = False) -> Nullable:
+    """Epoch seconds as int, float or decimal string, or null; `edited` may be a boolean too."""
+    found = _nullable(len(is_odd))
+    _times(
+        field.base,
+        field.start_L,
+        field.end_L,
+        field.kind_L,
+        edited,
+        is_odd,
+        found.values,
+        found.is_valid,
+    )
+    return found
+
+
+def numbers(field: Field, is_odd: Odd) -> Nullable:
+    """Whole numbers of 32 bits, or null."""
+    found = _nullable(len(is_odd))
+    _numbers(
+        field.base, field.start_L, field.end_L, field.kind_L, is_odd, found.values, found.is_valid
+    )
+    return found
+
+
+def flags(field: Field, is_odd: Odd) -> npt.NDArray[np.bool_]:
+    """Booleans; absence and null are False."""
+    out = np.empty(len(is_odd), np.bool_)
+    _flags(field.kind_L, is_odd, out)
+    return out
+
+
+# What a byte of a text asks for: nothing, or a look at it.
+_PLAIN, _ESCAPE, _CARE, _SLASH, _LEAD, _AT_SIGN = range(6)
+_CLASS_OF_BYTE = np.full(256, _PLAIN, np.uint8)
+_CLASS_OF_BYTE[:32] = _CARE
+_CLASS_OF_BYTE[[ord("\n"), ord("\t")]] = _PLAIN
+_CLASS_OF_BYTE[[ord("&"), 0x7F]] = _CARE
+_CLASS_OF_BYTE[ord("\\")] = _ESCAPE
+_CLASS_OF_BYTE[ord("/")] = _SLASH
+_CLASS_OF_BYTE[ord("@")] = _AT_SIGN
+_CLASS_OF_BYTE[[0xC2, 0xC4, 0xC5, 0xE2, 0xEF]] = _LEAD
+
+
+@kernel
+def _needs_care(code):
+    """Whether a character is removed or replaced in texts, or is a letter's twin in lower case."""
+    if code < 0x20:
+        return code != 10 and code != 9
+    if code < 0x7F:
+        return code == 38
+    if code <= 0x9F or code == 0xAD:
+        return True
+    if code == 0x130 or code == 0x131 or code == 0x17F or code == 0x212A or code == 0xFEFF:
+        return True
+    if code < 0x200B or code > 0x2069:
+        return False
+    return (
+        code == 0x200B
+        or code == 0x200E
+        or code == 0x200F
+        or 0x202A <= code <= 0x202E
+        or code == 0x2060
+        or code >= 0x2066
+    )
+
+
+@kernel
+def _write_utf8(code, out, o):
+    if code < 0x80:
+        out[o] = code
+        return o + 1
+    if code < 0x800:
+        out[o] = 0xC0 | (code >> 6)
+        out[o + 1] = 0x80 | (code & 63)
+        return o + 2
+    if code < 0x10000:
+        out[o] = 0xE0 | (code >> 12)
+        out[o + 1] = 0x80 | ((code >> 6) & 63)
+        out[o + 2] = 0x80 | (code & 63)
+        return o + 3
+    out[o] = 0xF0 | (code >> 18)
+    out[o + 1] = 0x80 | ((code >> 12) & 63)
+    out[o + 2] = 0x80 | ((code >> 6) & 63)
+    out[o + 3] = 0x80 | (code & 63)
+    return o + 4
+
+
+@kernel
+def _unescaped(c):
+    if c == 110:
+        return 10
+    if c == 116:
+        return 9
+    if c == 114:
+        return 13
+    if c == 98:
+        return 8
+    if c == 102:
+        return 12
+    return c
+
+
+@kernel
+def _is_word(c):
+    return 48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 95 or c >= 0x80
+
+
+@kernel
+def _may_mention(out, begin, slash):
+    """Whether u or user, as a word of its own, stands before the slash."""
+    k = slash - 1
+    if k < begin:
+        return False
+    c = out[k] | 32
+    if c == 114 and k - 3 >= begin:  # user
+        if (out[k - 1] | 32) == 101 and (out[k - 2] | 32) == 115 and (out[k - 3] | 32) == 117:
+            k -= 3
+            c = 117
+    if c != 117:
+        return False
+    return k == begin or not _is_word(out[k - 1])
+
+
+@kernel
+def _text(base, i, end, classes, out, o):
+    """Writes the text unescaped to `out` at `o`; where it ends, and if it needs care."""
+    begin = o
+    care = False
+    target = out.ctypes.data
+    while i < end:
+        if i + LANES <= end:
+            looks = unclean(base + i)
+            copy_block(base + i, target + o)
+            step = first_bit(looks) if looks != 0 else LANES
+            i += step
+            o += step
+            if looks == 0:
+                continue
+        c = byte_at(base + i)
+        kind = classes[c]
+        if kind == _PLAIN:
+            out[o] = c
+            o += 1
+            i += 1
+        elif kind == _ESCAPE:
+            c = np.int64(byte_at(base + i + 1))
+            if c != 117:
+                c = _unescaped(c)
+                i += 2
+            else:
+                c = hex4(base, i + 2, end)
+                i += 6
+                if 0xD800 <= c <= 0xDBFF:
+                    c = 0x10000 + ((c - 0xD800) << 10) + hex4(base, i + 2, end) - 0xDC00
+                    i += 6
+            care |= _needs_care(c) or c == 64 or (c == 47 and _may_mention(out, begin, o))
+            o = _write_utf8(c, out, o)
+        else:
+            if kind == _SLASH:
+                care |= _may_mention(out, begin, o)
+            elif kind == _LEAD:
+                second = np.int64(byte_at(base + i + 1))
+                if c >= 0xE0:
+                    third = np.int64(byte_at(base + i + 2))
+                    code = ((np.int64(c) & 15) << 12) | ((second & 63) << 6) | (third & 63)
+                else:
+                    code = ((np.int64(c) & 31) << 6) | (second & 63)
+                care |= _needs_care(code)
+            else:
+                care = True
+            out[o] = c
+            o += 1
+            i += 1
+    if o > begin:
+        first, last = out[begin], out[o - 1]
+        care |= first <= 32 or first >= 0x80 or last <= 32 or last >= 0x80
+    return o, care
+
+
+@kernel
+def _texts(base, starts, ends, kinds, max_bytes, classes, odd, offsets, out, care):
+    o = 0
+    for row in range(starts.shape[0]):
+        offsets[row] = o
+        care[row] = False
+        kind = kinds[row]
+        if kind == TEXT or kind == ESCAPED:
+            o, care[row] = _text(base, starts[row], ends[row], classes, out, o)
+            care[row] |= o - offsets[row] > max_bytes
+    offsets[starts.shape[0]] = o
+
+
+@kernel
+def _holds_names(out, offsets, names, name_offsets, codes, care):
+    """Marks texts that hold the name (lower case) whose code is beside them."""
+    base = out.ctypes.data
+    for row in range(codes.shape[0]):
+        if care[row] or codes[row] < 0:
+            continue
+        n0, n1 = name_offsets[codes[row]], name_offsets[codes[row] + 1]
+        size = n1 - n0
+        first = names[n0]
+        upper = first - np.uint8(32) if 97 <= first <= 122 else first
+        backslash = first
+        for k in range(n0, n1):
+            if names[k] == 95:  # the editor escapes underscores
+                backslash = np.uint8(92)
+        i, end = offsets[row], offsets[row + 1]
+        while i < end:
+            if i + LANES <= end:
+                hits = any_of(base + i, first, upper, backslash)
+                if hits == 0:
+                    i += LANES
+                    continue
+                i += first_bit(hits)
+            c = out[i]
+            if c == 92 and backslash == 92:
+                care[row] = True
+                break
+            if (c == first or c == upper) and i + size <= end:
+                k = 1
+                while k < size:
+                    c = out[i + k]
+                    if 65 <= c <= 90:
+                        c += np.uint8(32)
+                    if c != names[n0 + k]:
+                        break
+                    k += 1
+                if k == size:
+                    care[row] = True
+                    break
+            i += 1
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Unescaped texts, one below the other.
+
+    Args:
+        data: UTF-8 bytes.
+        offsets: int64 [rows + 1].
+        needs_care: Whether cleaning (`pipelines.text`) may change a text.
+    """
+
+    data: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+    needs_care: npt.NDArray[np.bool_]
+
+    def to_series(self) -> pl.Series:
+        """As a column without nulls."""
+        buffers = [None, pa.py_buffer(self.offsets), pa.py_buffer(self.data)]
+        return pl.Series(pa.Array.from_buffers(pa.large_string(), len(self.offsets) - 1, buffers))
+
+    def mark_names(
+        self,
+        names: npt.NDArray[np.uint8],
+        name_offsets: npt.NDArray[np.int64],
+        codes: npt.NDArray[np.int32],
+    ) -> None:
+        """Texts that hold the name beside them need care too; code -1 stands for no name."""
+        _holds_names(self.data, self.offsets, names, name_offsets, codes, self.needs_care)
+
+
+def texts(field: Field, max_bytes: int) -> Texts:
+    """The texts of a field; what is none is empty."""
+    num_rows = len(field.kind_L)
+    capacity = int((field.end_L - field.start_L)[field.is_text].sum(dtype=np.int64))
+    out = np.empty(capacity + LANES, np.uint8)  # whole blocks are copied
+    offsets = np.empty(num_rows + 1, np.int64)
+    care = np.empty(num_rows, np.bool_)
+    _texts(
+        field.base,
+        field.start_L,
+        field.end_L,
+        field.kind_L,
+        max_bytes,
+        _CLASS_OF_BYTE,
+        care,
+        offsets,
+        out,
+        care,
+    )
+    return Texts(out[: offsets[-1]], offsets, care)
+
+
+@kernel
+def _may_be_gone(base, starts, ends, kinds, out):
+    for row in range(starts.shape[0]):
+        kind = kinds[row]
+        out[row] = False
+        if (kind == TEXT or kind == ESCAPED) and starts[row] < ends[row]:
+            c = byte_at(base + starts[row])
+            out[row] = c <= 32 or c == 91 or c == 92 or c >= 0x80
+
+
+def may_be_gone(field: Field) -> Odd:
+    """Whether a text begins as those do that stand for another: with a bracket or white space."""
+    out = np.empty(len(field.kind_L), np.bool_)
+    _may_be_gone(field.base, field.start_L, field.end_L, field.kind_L, out)
+    return out

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipelines.config import IngestConfig
+from pipelines.dumps import Kind
+from pipelines.native import parser
+from pipelines.native.parser import LineParser
+from pipelines.pseudonym import Pseudonyms
+from pipelines.rows import Parsed, Tally, parse_batch
+from tests.pipelines.test_records import COMMENT, SUBMISSION, lines
+
+KEY = b"0123456789abcdef"
+OBJECTS: dict[Kind, dict[str, Any]] = {"RC": COMMENT, "RS": SUBMISSION}
+CONFIGS = [
+    IngestConfig(inputs=("d",), key_file="k"),
+    IngestConfig(inputs=("d",), key_file="k", over_18="keep", bots=("a",), max_text_chars=7),
+]
+
+
+def both(kind: Kind, data: bytes, config: IngestConfig = CONFIGS[0]) -> tuple[Parsed, Parsed]:
+    pseudonyms = Pseudonyms(KEY)
+    fast = LineParser(kind, config, pseudonyms).parse(data, 5, (3, "d"))
+    slow = parse_batch(kind, data, 5, dump=(3, "d"), config=config, pseudonyms=pseudonyms)
+    return fast, slow
+
+
+def told(tally: Tally) -> tuple[Any, ...]:
+    counts = (tally.rejected, tally.dropped, tally.other)
+    return tally.rows_in, *({name: n for name, n in c.items() if n} for c in counts)
+
+
+def assert_same(kind: Kind, data: bytes, config: IngestConfig = CONFIGS[0]) -> None:
+    fast, slow = both(kind, data, config)
+    columns = slow.versions.columns
+    assert set(fast.versions.columns) <= set(columns)
+    known = fast.versions.with_columns(
+        pl.lit(None, slow.versions.schema[name]).alias(name)
+        for name in set(columns) - set(fast.versions.columns)
+    )
+    assert known.select(columns).sort("line_number").equals(slow.versions.sort("line_number"))
+    assert fast.rejects.sort("line_number").equals(slow.rejects.sort("line_number"))
+    assert told(fast.tally) == told(slow.tally)
+
+
+VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    7,
+    -3,
+    1_570_000_000,
+    1_570_000_000.0,
+    1_570_000_000.75,
+    -0.0,
+    1e300,
+    10**17,
+    10**18,
+    10**19,
+    2**31,
+    2**63,
+    "",
+    " ",
+    "abc",
+    "A_b-9",
+    "[deleted]",
+    " [Removed] ",
+    "\\[deleted\\]",
+    "[deleted by user]",
+    "[ Removed by Reddit ]",
+    "x" * 31,
+    "y" * 51,
+    "1570000000",
+    "t3_zz",
+    "t3_",
+    "t1_zz",
+    "t3_zzzzzzzzzzzzz",
+    "zzzzzzzzzzzz",
+    "zzzzzzzzzzzzz",
+    "u_someone",
+    "AutoModerator",
+    "some_Bot",
+    "https://i.redd.it/abcde.jpg",
+    "https://i.redd.it/abcde.JPG",
+    "https://i.redd.it/a-v0-abcde.png?x=1",
+    "https://www.reddit.com/r/pics/comments/1/x/",
+    "https://www.reddit.com/media?url=https%3A%2F%2Fi.redd.it%2Fabcde.jpg",
+    "https://imgur.com/a/abcde",
+    "http://e.com/?a=1&amp;b=@someone",
+    "é" * 9,
+    "tab\tnew\nline\r\nnul\0bell\a",
+    'quote " slash / back \\ emoji 😀',
+    "zero\u200bwidth\u200f \u2066 \ufeff soft\u00ad",
+    "&amp; &lt;b&gt; &#x200B; &nbsp;",
+    "by u/somebody and /u/Some\\_body, @x @yz user/z mu/x /r/u/",
+    "A said a, and A",
+    "İ ı ſ K",
+    [],
+    {},
+    [1, [2, {"a": []}]],
+    {"a": {"b": [1, 2.5, "x", None, True, False]}},
+]
+
+
+@pytest.mark.parametrize("kind", ["RC", "RS"])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_any_value_of_any_field_is_read_as_in_the_slow_way(
+    kind: Kind, config: IngestConfig
+) -> None:
+    keys = parser.KEYS_OF_KIND[kind].names
+    objects = [OBJECTS[kind] | {key: value} for key in keys for value in VALUES]
+    objects += [
+        OBJECTS[kind] | {"_meta": {key: value}}
+        for key in ("was_deleted_later", "retrieved_2nd_on")
+        for value in VALUES
+    ]
+    objects += [{k: v for k, v in OBJECTS[kind].items() if k != key} for key in keys]
+    assert_same(kind, lines(*objects), config)
+    ascii_lines = b"".join(json.dumps(value).encode() + b"\n" for value in objects)
+    assert_same(kind, ascii_lines, config)
+
+
+IMAGES: list[dict[str, Any]] = [
+    {"preview": {"images": [{"source": {"url": "https://preview.redd.it/abcde.jpg?s=1"}}]}},
+    {
+        "preview": {
+            "images": [{"source": {"url": "https://external-preview.redd.it/x?a=1&amp;s=2"}}]
+        }
+    },
+    {"preview": {"images": [{"source": {"url": 1}}]}},
+    {"preview": {"images": [1, {"source": {"url": "https://i.redd.it/zzzzz.png"}}]}},
+    {"preview": {"images": []}},
+    {"preview": {"images": [{"source": {"url": f"https://i.redd.it/{c}aaaa.png"}} for c in "ab"]}},
+    {"url": "https://v.redd.it/x", "preview": {"images": [{"source": None}], "enabled": True}},
+    {
+        "is_gallery": True,
+        "gallery_data": {"items": [{"media_id": m} for m in ("bbbbb", "aaaaa", "ccccc", "none!")]},
+        "media_metadata": {
+            "aaaaa": {"status": "valid", "e": "Image", "m": "image/jpg", "s": {"x": 1}},
+            "bbbbb": {"status": "valid", "e": "AnimatedImage", "m": "image/gif"},
+            "ccccc": {"status": "unprocessed"},
+        },
+    },
+    {"is_gallery": True, "gallery_data": None, "media_metadata": None},
+    {"gallery_data": {"items": [{"media_id": "aaaaa"}]}, "media_metadata": {"aaaaa": 1}},
+    {
+        "selftext": "https://preview.redd.it/aaaaa.jpg",
+        "url": "https://www.reddit.com/r/pics/1",
+        "media_metadata": {
+            "aaaaa": {"status": "valid", "e": "Image", "m": "image/png"},
+            "giphy|x": {"status": "valid", "e": "AnimatedImage", "m": "image/gif"},
+        },
+    },
+    {"crosspost_parent_list": []},
+    {"crosspost_parent_list": [{"url": "https://i.redd.it/ppppp.jpg", "author": "b"}]},
+    {"crosspost_parent_list": [{"url": "https://i.redd.it/ppppp.jpg", "over_18": True}]},
+    {"crosspost_parent_list": [{"url": "https://i.redd.it/ppppp.jpg", "author": "[deleted]"}]},
+    {"url": "https://imgur.com/abcde,abcdf", "url_overridden_by_dest": "https://e.com/x"},
+    {"url_overridden_by_dest": "https://i.redd.it/fffff.webp"},
+    {"url_overridden_by_dest": "https://i.redd.it/fffff.mp4"},
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_images_are_those_of_the_slow_way(config: IngestConfig) -> None:
+    objects = [SUBMISSION | one | {"id": f"i{n}"} for n, one in enumerate(IMAGES)]
+    links = [SUBMISSION | {"url": "https://example.com/page"} | one for one in IMAGES]
+    assert_same("RS", lines(*objects, *links), config)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b":", b" :\t", 3),
+        lambda line: line.replace(b",", b" , ", 2),
+        lambda line: b"  " + line + b" \r",
+        lambda line: line.replace(b'"id"', b'"i\\u0064"'),
+        lambda line: line[:-1] + b',"id":"zz"}',
+        lambda line: line[:-1] + b',"other":"\\ud800"}',
+        lambda line: line[:-1] + b',"other":"\\ud83d\\ude00"}',
+        lambda line: line[:-1] + b',"other":"\xff"}',
+        lambda line: line[:-1] + b',"other":"\xed\xa0\x80"}',
+        lambda line: line[:-1] + b',"other":"\x01"}',
+        lambda line: line[:-1] + b',"other":01}',
+        lambda line: line[:-1] + b',"other":1.}',
+        lambda line: line[:-1] + b',"other":-}',
+        lambda line: line[:-1] + b',"other":1e5}',
+        lambda line: line[:-1] + b',"other":nul}',
+        lambda line: line[:-1] + b',"other":NaN}',
+        lambda line: line[:-1] + b',"other":[1,]}',
+        lambda line: line[:-1] + b',"other":{"a":1,}}',
+        lambda line: line[:-1] + b',"other":' + b"[" * 70 + b"]" * 70 + b"}",
+        lambda line: line[:-1] + b',"other":' + b"[" * 3000 + b"}",
+        lambda line: line[:-1],
+        lambda line: line + b"}",
+        lambda line: line + line,
+        lambda line: b"[" + line + b"]",
+        lambda line: b"null",
+        lambda line: b"",
+        lambda line: b" \t\r",
+        lambda line: b"\x00" * 40,
+    ],
+)
+def test_lines_in_doubt_are_left_to_the_slow_way(change: Callable[[bytes], bytes]) -> None:
+    kinds: tuple[Kind, ...] = ("RC", "RS")
+    for kind in kinds:
+        line = json.dumps(OBJECTS[kind]).encode()
+        assert_same(kind, b"\n".join([line, change(line), line, change(line)]))
+
+
+def test_batches_of_many_lines_and_any_end_are_read_to_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parser, "MAX_LINES", 3)
+    generator = random.Random(0)
+    for number in range(40):
+        objects = [
+            COMMENT | {"id": f"c{i}", "body": "é\n" * generator.randrange(40)}
+            for i in range(number)
+        ]
+        data = lines(*objects)
+        assert_same("RC", data)
+        assert_same("RC", data.rstrip(b"\n"))
+
+
+def test_names_are_remembered_between_batches_and_forgotten_when_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parser, "MAX_NAMES", 5)
+    pseudonyms = Pseudonyms(KEY)
+    reader = LineParser("RC", CONFIGS[0], pseudonyms)
+    for batch in range(6):
+        names = [f"Name_{(batch * 3 + i) % 7}" for i in range(4)]
+        data = lines(*(COMMENT | {"author": name, "subreddit": f"S{name}"} for name in names))
+        rows = reader.parse(data, 1, (0, "d")).versions
+        assert rows["user_id"].to_list() == pseudonyms.user_ids(names)
+        assert rows["subreddit"].to_list() == [f"s{name}".lower() for name in names]
