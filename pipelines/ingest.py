@@ -74,7 +74,7 @@ class ReadDump(beam.DoFn):
             if not hasattr(parsers, "parser"):
                 parsers.parser = LineParser(dump.kind, self._config, self._pseudonyms)
             parser: LineParser = parsers.parser
-            return parser.parse(batch.data, batch.first_line, (position, dump.label))
+            return parser.parse(batch.view, batch.first_line, (position, dump.label))
 
         waiting: deque[tuple[LineBatch, Future[Parsed]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
