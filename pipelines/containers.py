@@ -6,16 +6,19 @@ Lines stay bytes here: a decoder that sees chunks breaks the characters at their
 from __future__ import annotations
 
 import queue
+import re
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
 from pipelines.decoders import BrokenError, Bytes, Source, source_of
+from pipelines.zst_blocks import BlocksSource
 
 BATCH_BYTES = 8 << 20
 # Batches that are decoded before they are asked for.
@@ -24,10 +27,12 @@ AHEAD = 2
 # means that this is no dump.
 MAX_LINE_BYTES = 64 << 20
 
-_SUFFIXES = {".zst": "zst", ".xz": "xz", ".bz2": "bz2", ".gz": "gz"}
+_SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+_SUFFIXES = {".zst": "zst", ".zst_blocks": "zst_blocks", ".xz": "xz", ".bz2": "bz2", ".gz": "gz"}
 _PLAIN_SUFFIXES = (".ndjson", ".jsonl", ".json", "")
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _MAGIC = {
-    b"\x28\xb5\x2f\xfd": "zst",
+    _ZSTD_MAGIC: "zst",
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bz2",
     b"\x1f\x8b": "gz",
@@ -56,7 +61,8 @@ class CorruptDumpError(ValueError):
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.cause} at byte {self.offset_bytes}, after {self.lines_saved} "
-            "whole lines; download it again and compare checksums, or set on_corrupt='keep'"
+            "whole lines; download it again and compare checksums, or keep what is whole with "
+            "--on-corrupt keep"
         )
 
 
@@ -90,34 +96,48 @@ class LineBatch:
         return self.num_newlines + int(self.view[-1] != _NEWLINE)
 
 
-def container_of(path: Path) -> str:
-    """`zst`, `xz`, `bz2`, `gz` or `plain`: by suffix; for plain suffixes by the first bytes."""
-    named = _SUFFIXES.get(path.suffix.lower())
+def is_url(location: str | Path) -> bool:
+    """Whether it is an address of a store and not a local path."""
+    return _SCHEME.match(str(location)) is not None
+
+
+def container_of(name: str, file: BinaryIO) -> str:
+    """`zst`, `zst_blocks`, `xz`, `bz2`, `gz` or `plain`: by suffix, or else by the first bytes.
+
+    Args:
+        name: Of the file.
+        file: Stands at its beginning, and does so again.
+    """
+    named = _SUFFIXES.get(PurePosixPath(name).suffix.lower())
     if named is not None:
         return named
-    with path.open("rb") as file:
-        head = file.read(8)
+    head = file.read(8)
+    file.seek(0)
+    if head[4:] == _ZSTD_MAGIC:
+        return "zst_blocks"
     found = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
     return next(found, "plain")
 
 
-def is_dump_name(path: Path) -> bool:
+def is_dump_name(name: str) -> bool:
     """Whether a file in a folder looks like a dump by its suffixes."""
-    suffix = path.suffix.lower()
+    suffix = PurePosixPath(name).suffix.lower()
     if suffix in _SUFFIXES:
         return True
-    return suffix in _PLAIN_SUFFIXES and (suffix != "" or path.name[:3].upper() in ("RS_", "RC_"))
+    is_kind = PurePosixPath(name).name[:3].upper() in ("RS_", "RC_")
+    return suffix in _PLAIN_SUFFIXES and (suffix != "" or is_kind)
 
 
 def read_batches(
-    path: Path, batch_bytes: int = BATCH_BYTES, ahead: int = AHEAD
-) -> Iterator[LineBatch]:
-    """Whole lines of `path` in batches of about `batch_bytes`.
+    path: Path | str, batch_bytes: int = BATCH_BYTES, ahead: int = AHEAD
+) -> Generator[LineBatch]:
+    """Whole lines of `path`, a file or an address of a store, in batches of about `batch_bytes`.
 
     The last line counts also without a newline. A UTF-8 byte order mark is dropped. A thread
     decodes `ahead` batches before they are asked for; closing the iterator ends it.
 
     Raises:
+        ConfigError: No file system for the address is installed.
         CorruptDumpError: The file is cut, damaged, or followed by what is not its container;
             raised after everything before was yielded, the line that was cut included.
     """
@@ -139,9 +159,25 @@ _Piece = tuple[Bytes, int, BrokenError | None]
 """Whole lines, how far into the file, and what is wrong there."""
 
 
-def _whole_lines(path: Path, batch_bytes: int) -> Generator[_Piece]:
-    with path.open("rb", buffering=0) as file:
-        source = source_of(file, container_of(path))
+def _opened(path: Path | str) -> BinaryIO:
+    if is_url(path):
+        from pipelines.remote import open_remote  # Beam, for those who need it
+
+        return open_remote(str(path))
+    # Unbuffered, as decoders read large pieces.
+    return Path(path).open("rb", buffering=0)
+
+
+def _source_of(name: str, file: BinaryIO) -> Source:
+    container = container_of(name, file)
+    if container == "zst_blocks":
+        return BlocksSource(file)
+    return source_of(file, container)
+
+
+def _whole_lines(path: Path | str, batch_bytes: int) -> Generator[_Piece]:
+    with _opened(path) as file:
+        source = _source_of(str(path), file)
         rest, is_first, is_last = np.empty(0, np.uint8), True, False
         while not is_last:
             size = len(rest) + max(batch_bytes, len(rest), len(_UTF8_BOM))

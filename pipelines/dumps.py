@@ -6,13 +6,15 @@ import glob
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
 
 import orjson
 
-from pipelines.containers import is_dump_name, read_batches
+from pipelines.containers import is_dump_name, is_url, read_batches
 from pipelines.contract import ConfigError, MissingInputError
 
 Kind = Literal["RS", "RC"]
@@ -21,6 +23,7 @@ UNDATED = "undated"
 # RS_2019-10.zst, RS_2019-10_AskWomen.zst, RS_v2_2005-06.xz, RC_2020-01-15.zst
 _NAME = re.compile(r"^(R[SC])[_-](?:v\d+[_-])?(?:((?:19|20)\d\d)-(0[1-9]|1[0-2])(?!\d))?", re.I)
 _SNIFF_BYTES = 1 << 16
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -31,7 +34,7 @@ class Dump:
         month: Partition its rows go to: month of the file name, or `undated`.
         kind: RS or RC.
         label: File name, with as many parent folders as tell it from others of its month.
-        path: Where it lies.
+        path: Where it lies, as a path or an address.
         size_bytes: Size of the file, compressed if it is.
     """
 
@@ -42,20 +45,24 @@ class Dump:
     size_bytes: int
 
 
-def discover(inputs: Iterable[str]) -> dict[str, list[Dump]]:
+def discover(inputs: Iterable[str], options: Sequence[str] = ()) -> dict[str, list[Dump]]:
     """Dumps found at `inputs`, by month; months and dumps sorted, no file twice.
 
     A folder stands for all files below it that have a dump's suffix. A file without RS_ or RC_ in
     its name is a dump of what its first object is.
 
+    Args:
+        inputs: Files, folders or globs, on this machine or as addresses (s3://, gs://, hdfs://).
+        options: Beam's options, which tell how stores are reached.
+
     Raises:
         MissingInputError: An input names nothing that exists, or a folder without dumps.
-        ConfigError: A file is neither submissions nor comments.
+        ConfigError: A file is neither submissions nor comments, or an address cannot be read.
     """
-    paths = {path.resolve(): None for text in inputs for path in _expand(text)}
+    sizes = dict(found for text in inputs for found in _expand(text, options))
     by_month: dict[str, list[Dump]] = defaultdict(list)
-    for path in paths:
-        dump = dump_at(path)
+    for path, size_bytes in sizes.items():
+        dump = _dump_at(path, size_bytes)
         by_month[dump.month].append(dump)
     return {month: _labelled(by_month[month]) for month in sorted(by_month)}
 
@@ -66,37 +73,60 @@ def dump_at(path: Path) -> Dump:
     Raises:
         ConfigError: Neither tells.
     """
-    match = _NAME.match(path.name)
+    return _dump_at(str(path), path.stat().st_size)
+
+
+def _dump_at(path: str, size_bytes: int) -> Dump:
+    name = PurePosixPath(path).name
+    match = _NAME.match(name)
     kind: Kind = _sniff(path) if match is None else ("RS" if match[1].upper() == "RS" else "RC")
     month = f"{match[2]}-{match[3]}" if match and match[2] else UNDATED
-    size_bytes = path.stat().st_size
-    return Dump(month=month, kind=kind, label=path.name, path=str(path), size_bytes=size_bytes)
+    return Dump(month=month, kind=kind, label=name, path=path, size_bytes=size_bytes)
 
 
-def _expand(text: str) -> list[Path]:
+def _expand(text: str, options: Sequence[str]) -> list[tuple[str, int]]:
+    """Path and size of each file."""
+    if is_url(text):
+        return _expand_url(text, options)
+    return [(str(path.resolve()), path.stat().st_size) for path in _expand_path(text)]
+
+
+def _expand_url(text: str, options: Sequence[str]) -> list[tuple[str, int]]:
+    from pipelines.remote import find_remote, use_options  # Beam, for those who need it
+
+    use_options(options)
+    files, is_folder = find_remote(text)
+    found = [(url, size) for url, size in files if not is_folder or is_dump_name(url)]
+    return _not_empty(found, text, "an object, a folder with dumps, or a glob that matches one")
+
+
+def _expand_path(text: str) -> list[Path]:
     path = Path(text)
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("*")) if p.is_file() and is_dump_name(p)]
-        expected = "a folder with .zst, .xz, .bz2, .gz, .ndjson or .json files"
-    else:
-        found = [p for m in sorted(glob.glob(text, recursive=True)) for p in _expand(m)]  # noqa: PTH207
-        expected = "a file, a folder, or a glob that matches one"
+        found = [p for p in sorted(path.rglob("*")) if p.is_file() and is_dump_name(p.name)]
+        return _not_empty(
+            found, text, "a folder with .zst, .zst_blocks, .xz, .bz2, .gz, .ndjson or .json files"
+        )
+    found = [p for m in sorted(glob.glob(text, recursive=True)) for p in _expand_path(m)]  # noqa: PTH207
+    return _not_empty(found, text, "a file, a folder, or a glob that matches one")
+
+
+def _not_empty(found: list[_Found], text: str, expected: str) -> list[_Found]:
     if not found:
         raise MissingInputError(f"input {text!r} has no dumps; expected {expected}")
     return found
 
 
-def _sniff(path: Path) -> Kind:
-    for batch in read_batches(path, _SNIFF_BYTES):
-        for line in batch.data.splitlines():
+def _sniff(path: str) -> Kind:
+    with closing(read_batches(path, _SNIFF_BYTES)) as batches:
+        for line in (line for batch in islice(batches, 1) for line in batch.data.splitlines()):
             kind = _kind_of(line)
             if kind is not None:
                 return kind
-        break
     raise ConfigError(
-        f"input {str(path)!r} looks neither like submissions nor like comments; "
+        f"input {path!r} looks neither like submissions nor like comments; "
         "name it RS_* or RC_*, or leave it out of the inputs"
     )
 

@@ -22,8 +22,19 @@ def quiet(level: int) -> Iterator[None]:
 
 with quiet(logging.WARNING):
     import apache_beam as beam
+    from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-__all__ = ["FnApiRunner", "PipelineOptions", "SubprocessSDKEnvironment", "beam", "quiet"]
+__all__ = [
+    "BeamIOError",
+    "CompressionTypes",
+    "FileSystems",
+    "FnApiRunner",
+    "PipelineOptions",
+    "SubprocessSDKEnvironment",
+    "beam",
+    "quiet",
+]

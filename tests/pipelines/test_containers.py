@@ -35,6 +35,22 @@ def zst_wide(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
+def zst_blocks(data: bytes, rows_per_block: int = 256) -> bytes:
+    """As arctic_shift's writer makes them; rows have no newlines."""
+    rows, blocks = data.split(b"\n"), []
+    if rows[-1] == b"":
+        rows.pop()
+    for start in range(0, len(rows), rows_per_block):
+        block_rows, places, offset = rows[start : start + rows_per_block], b"", 0
+        for row in block_rows:
+            places += struct.pack("<II", offset, len(row))
+            offset += len(row)
+        block = struct.pack("<I", len(block_rows)) + places + b"".join(block_rows)
+        frame = zstandard.compress(block)
+        blocks.append(struct.pack("<I", len(frame)) + frame)
+    return b"".join(blocks)
+
+
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".zst": zst,
     ".xz": lambda data: lzma.compress(data, preset=0),
@@ -291,3 +307,63 @@ def test_an_error_of_the_system_reaches_the_reader(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"RC\.zst"):
         list(read_batches(tmp_path / "RC.zst"))
     assert decoder_threads() == 0
+
+
+def test_rows_of_blocks_are_lines(tmp_path: Path) -> None:
+    for name in ("RS_2023-04.zst_blocks", "RS_2023-04"):
+        batches = read(tmp_path / name, zst_blocks(TEXT))
+        assert b"".join(batch.data for batch in batches) == TEXT
+        assert sum(batch.num_lines for batch in batches) == len(LINES)
+
+
+def test_rows_of_blocks_may_lie_anywhere_in_them(tmp_path: Path) -> None:
+    block = struct.pack("<IIIIIII", 3, 4, 2, 0, 2, 2, 0) + b"abXXcd"
+    frame = zstandard.compress(block)
+    (batch,) = read(tmp_path / "RC.zst_blocks", struct.pack("<I", len(frame)) + frame)
+    assert batch.data == b"cd\nab\n\n"
+
+
+def test_blocks_cut_at_any_byte_give_the_blocks_before(tmp_path: Path) -> None:
+    blocks = [zst_blocks(b"%d\n%d\n" % (n, n * n)) for n in range(5)]
+    ends = [sum(map(len, blocks[:n])) for n in range(6)]
+    packed = b"".join(blocks)
+    for cut in range(len(packed)):
+        whole = sum(end <= cut for end in ends) - 1
+        expected = b"".join(b"%d\n%d\n" % (n, n * n) for n in range(whole))
+        if cut in ends and cut:
+            (batch,) = read(tmp_path / "RC.zst_blocks", packed[:cut])
+            assert batch.data == expected
+            continue
+        got, error = salvage(tmp_path / "RC.zst_blocks", packed[:cut])
+        assert got == expected
+        assert (error.offset_bytes, error.lines_saved) == (ends[whole], 2 * whole)
+        assert "middle of a frame" in error.cause
+
+
+def damaged_blocks() -> dict[str, bytes]:
+    def block(data: bytes) -> bytes:
+        frame = zstandard.compress(data)
+        return struct.pack("<I", len(frame)) + frame
+
+    frame = zstandard.compress(struct.pack("<III", 1, 0, 2) + b"{}")
+    return {
+        "huge": struct.pack("<I", 2**31) + b"x" * 100,
+        "no frame": struct.pack("<I", 100) + b"x" * 100,
+        "two frames": struct.pack("<I", 2 * len(frame)) + frame * 2,
+        "more rows than fit": block(struct.pack("<I", 2**32 - 1) + b"{}"),
+        "row beyond the end": block(struct.pack("<III", 1, 1, 2) + b"{}"),
+        "no number of rows": block(b"ab"),
+        "a plain zst": zst(TEXT),
+        "unfolds beyond all bounds": (
+            struct.pack("<I", 14) + b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**40) + b"\1"
+        ),
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_blocks())
+def test_a_damaged_block_is_detected(damage: str, tmp_path: Path) -> None:
+    got, error = salvage(tmp_path / "RC.zst_blocks", zst_blocks(TEXT) + damaged_blocks()[damage])
+    assert got == TEXT
+    assert error.lines_saved == len(LINES)
+    assert error.offset_bytes == len(zst_blocks(TEXT))
+    assert "damaged" in error.cause

@@ -1,0 +1,92 @@
+"""Addresses of object stores and HDFS -> files, through Beam's file systems.
+
+Beam's own options say where a store is and who asks: `--s3_endpoint_url=...`, `--hdfs_host=...`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+from typing import BinaryIO, NamedTuple
+
+from pipelines.contract import ConfigError, MissingInputError
+from pipelines.engine import options_from
+from pipelines.quiet_beam import BeamIOError, CompressionTypes, FileSystems
+
+_GLOB = re.compile(r"[*?\[]")
+# Scheme -> our extra, and what of it Beam imports.
+_EXTRAS = {
+    "s3": ("s3", "boto3"),
+    "gs": ("gcs", "apache_beam.io.gcp.gcsfilesystem"),
+    "hdfs": ("hdfs", "hdfs"),
+    "azfs": ("azure", "azure.storage.blob"),
+}
+
+
+class RemoteFile(NamedTuple):
+    """A file that a store lists."""
+
+    url: str
+    size_bytes: int
+
+
+def use_options(words: Sequence[str]) -> None:
+    """Let Beam's file systems of this process know these `--name=value` words.
+
+    Beam does so itself in workers.
+    """
+    FileSystems.set_options(options_from(words))
+
+
+def find_remote(url: str) -> tuple[list[RemoteFile], bool]:
+    """Files that `url` names: an object, a glob, or all below a folder; whether it is a folder.
+
+    Raises:
+        ConfigError: No file system of the scheme is installed.
+        MissingInputError: The store cannot be asked.
+    """
+    _require(url)
+    is_named = not url.endswith("/")
+    found = _match(url) if is_named else []
+    if found or (is_named and _GLOB.search(url)):
+        return found, False
+    return _match(url.rstrip("/") + "/**"), True
+
+
+def open_remote(url: str) -> BinaryIO:
+    """The object at `url`, as it is stored.
+
+    Raises:
+        ConfigError: No file system of the scheme is installed.
+    """
+    _require(url)
+    file: BinaryIO = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
+    return file
+
+
+def _match(pattern: str) -> list[RemoteFile]:
+    try:
+        (result,) = FileSystems.match([pattern])
+    except BeamIOError as error:
+        causes = list((error.exception_details or {}).values()) or [error]
+        raise MissingInputError(
+            f"input {pattern!r} cannot be looked up: {causes[0]}; expected an address that Beam's "
+            "options (--s3_endpoint_url=..., credentials) give access to"
+        ) from error
+    return sorted(RemoteFile(file.path, file.size_in_bytes) for file in result.metadata_list)
+
+
+def _require(url: str) -> None:
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _EXTRAS:
+        schemes = ", ".join(f"{known}://" for known in _EXTRAS)
+        raise ConfigError(f"{url!r}: expected a path, or an address of {schemes}")
+    extra, module = _EXTRAS[scheme]
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{url!r}: what reads {scheme}:// is not installed ({error}); "
+            f"pip install 'tastegraph[{extra}]'"
+        ) from error

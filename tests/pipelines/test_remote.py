@@ -1,0 +1,138 @@
+"""Against a real S3 server on loopback, where its client and the server are installed."""
+
+from __future__ import annotations
+
+import bz2
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zstandard
+
+from pipelines.containers import CorruptDumpError, read_batches
+from pipelines.contract import ConfigError, MissingInputError
+from pipelines.dumps import discover
+
+COMMENTS = b"".join(b'{"id": "b%d", "body": "b"}\n' % n for n in range(5000))
+SUBMISSION = b'{"id": "a1", "title": "t"}\n'
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """A client of an S3 server with the empty bucket `dumps`, and Beam's options to reach it."""
+    boto3 = pytest.importorskip("boto3", reason="needs tastegraph[s3]")
+    server_module = pytest.importorskip("moto.server", reason="needs moto[server], an S3 server")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    url, key, region = f"http://{host}:{port}", "key", "us-east-1"
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=key,
+        aws_secret_access_key=key,
+        region_name=region,
+    )
+    client.create_bucket(Bucket="dumps")
+    options = (
+        f"--s3_endpoint_url={url}",
+        f"--s3_access_key_id={key}",
+        f"--s3_secret_access_key={key}",
+        f"--s3_region_name={region}",
+    )
+    yield client, options
+    server.stop()
+
+
+def put(client: Any, key: str, data: bytes) -> int:
+    client.put_object(Bucket="dumps", Key=key, Body=data)
+    return len(data)
+
+
+def test_folders_globs_and_objects_of_a_store_are_found(
+    store: tuple[Any, tuple[str, ...]],
+) -> None:
+    client, options = store
+    sizes = {
+        "s3://dumps/found/RC_2020-01.zst": put(
+            client, "found/RC_2020-01.zst", zstandard.compress(COMMENTS)
+        ),
+        "s3://dumps/found/deep/RS_2020-01": put(client, "found/deep/RS_2020-01", SUBMISSION),
+        "s3://dumps/found/deep/things.json": put(client, "found/deep/things.json", SUBMISSION),
+    }
+    put(client, "found/hashes.txt", b"no dump")
+    found = discover(["s3://dumps/found/"], options)
+    told = {
+        dump.path: (dump.month, dump.kind, dump.size_bytes)
+        for dumps in found.values()
+        for dump in dumps
+    }
+    assert told == {
+        "s3://dumps/found/RC_2020-01.zst": (
+            "2020-01",
+            "RC",
+            sizes["s3://dumps/found/RC_2020-01.zst"],
+        ),
+        "s3://dumps/found/deep/RS_2020-01": ("2020-01", "RS", len(SUBMISSION)),
+        "s3://dumps/found/deep/things.json": ("undated", "RS", len(SUBMISSION)),
+    }
+    for text, expected in (
+        ("s3://dumps/found/R*", ["s3://dumps/found/RC_2020-01.zst"]),
+        ("s3://dumps/found/deep/RS_2020-01", ["s3://dumps/found/deep/RS_2020-01"]),
+    ):
+        (dumps,) = discover([text], options).values()
+        assert [dump.path for dump in dumps] == expected
+
+
+@pytest.mark.parametrize("name", ["RC.zst", "RC.bz2", "RC_2011-01"])
+def test_objects_are_read_as_they_are_stored(name: str, store: tuple[Any, tuple[str, ...]]) -> None:
+    client, options = store
+    pack = {"RC.bz2": bz2.compress, "RC.zst": zstandard.compress}.get(name, zstandard.compress)
+    put(client, f"read/{name}", pack(COMMENTS) * 2)
+    discover([f"s3://dumps/read/{name}"], options)
+    batches = list(read_batches(f"s3://dumps/read/{name}", 1 << 16))
+    assert len(batches) > 2
+    assert b"".join(batch.data for batch in batches) == COMMENTS * 2
+
+
+def test_a_cut_object_is_detected(store: tuple[Any, tuple[str, ...]]) -> None:
+    client, options = store
+    size = put(client, "cut/RC.zst", zstandard.compress(COMMENTS)[:-9])
+    discover(["s3://dumps/cut"], options)
+    with pytest.raises(CorruptDumpError, match=rf"s3://dumps/cut/RC\.zst.*at byte {size}"):
+        list(read_batches("s3://dumps/cut/RC.zst"))
+
+
+@pytest.mark.parametrize("address", ["s3://dumps/none", "s3://dumps/none/*.zst", "s3://none/a"])
+def test_an_address_without_dumps_is_named(
+    address: str, store: tuple[Any, tuple[str, ...]]
+) -> None:
+    with pytest.raises(MissingInputError) as caught:
+        discover([address], store[1])
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "remedy"),
+    [
+        ("s3://b/RC_2020-01.zst", "boto3", r"pip install 'tastegraph\[s3\]'"),
+        ("gs://b/RC_2020-01.zst", "google.cloud.storage", r"pip install 'tastegraph\[gcs\]'"),
+        ("hdfs://b/RC_2020-01.zst", "hdfs", r"pip install 'tastegraph\[hdfs\]'"),
+        ("ftp://b/RC_2020-01.zst", "", "expected a path, or an address of s3://"),
+    ],
+)
+def test_what_is_not_installed_is_named(address: str, module: str, remedy: str) -> None:
+    if module and is_installed(module):
+        pytest.skip(f"{module} is installed")
+    with pytest.raises(ConfigError, match=remedy):
+        discover([address])
+    with pytest.raises(ConfigError, match=remedy):
+        list(read_batches(address))
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
