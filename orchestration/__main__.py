@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from orchestration import profiles
+from orchestration.commands import forget as forget_command
 from orchestration.commands import persona as persona_commands
 from orchestration.commands import serve as serve_command
 from orchestration.commands import show_plan, show_status
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(persona_commands.app, name="persona")
 app.command()(serve_command.serve)
+app.command()(forget_command.forget)
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run: tables, store, report.")]
 Only = Annotated[
@@ -173,6 +175,7 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.engines import quiet_engines
     from orchestration.runner import DiskFullError, RunLockedError
+    from persona.errors import ErasureError, StoreBusyError
     from pipelines.containers import CorruptDumpError
 
     # Libraries warn of optional parts that are not installed; what matters here is raised.
@@ -185,6 +188,8 @@ def main() -> None:
         MissingInputError,
         DiskFullError,
         RunLockedError,
+        ErasureError,
+        StoreBusyError,
     )
     try:
         app()

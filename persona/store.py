@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfPq
 from numpy.typing import NDArray
 
+from persona.errors import StoreBusyError
 from persona.store_tables import HISTORY_SCHEMA, RUNS_SCHEMA, VECTORS, store_schema
 from pipelines.contract import ContractError, MissingInputError
 
@@ -33,10 +34,6 @@ NUM_PROBES = 32  # IVF partitions that a search reads
 REFINE = 10  # candidates, times k, that are compared by their exact vectors
 
 Vector = NDArray[np.float32] | Sequence[float]
-
-
-class StoreBusyError(RuntimeError):
-    """Another process writes or compacts this store."""
 
 
 class Hit(TypedDict):

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.config import IngestConfig
 from pipelines.dumps import Kind
+from pipelines.forgotten import is_forgotten
 
 DUPLICATE_ID = "duplicate_id"
 
@@ -60,6 +61,9 @@ def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
         "removed_content": pl.any_horizontal(is_gone(pl.col(name)) for name in gone_text),
         "deletion_signal": pl.any_horizontal(signals),
     }
+    forgotten = is_forgotten(pl.col("author"), config.key_file)
+    if forgotten is not None:
+        found["forgotten"] = forgotten
     if kind == "RS" and config.over_18 == "drop":
         found["over_18"] = pl.col("over_18")
     found["bot"] = is_bot(pl.col("author"), config)

@@ -15,10 +15,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from persona.endpoint import EndpointError
+from persona.errors import StoreBusyError
 from persona.newcomers import Visit
 from persona.privacy import is_public_subreddit
 from persona.schema import Persona
-from persona.store import StoreBusyError
 from persona.verbalizer import Failed
 from persona.web import messages as m
 from persona.web.config import ApiConfig, read_keys

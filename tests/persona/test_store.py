@@ -12,12 +12,13 @@ import pytest
 
 from embed.clip import load_clip
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig
+from persona.errors import StoreBusyError
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
 from persona.indexing import evidence_json, index_personas, run_version
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.schema import Persona
-from persona.store import PersonaStore, StoreBusyError
+from persona.store import PersonaStore
 from persona.store_tables import store_schema
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from persona.verbalizer import outcome_tables

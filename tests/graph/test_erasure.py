@@ -1,0 +1,64 @@
+"""Users taken out of the graph: what is left equals a graph that they never were in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from graph.counter_random import hash_strings
+from graph.edges import EdgeRules, aggregate, check_interactions, filter_small
+from graph.erasure import erase_from_graph, erase_from_seen, user_key
+from graph.store import ARRAYS, GraphStore, write_store
+from pipelines.tables import INTERACTIONS
+from tests.graph.conftest import Small
+
+
+@pytest.mark.parametrize("places", [(0,), (7, 199), (50, 51, 52)])
+def test_the_rest_is_the_graph_of_the_rest(
+    small: Small, tmp_path: Path, places: tuple[int, ...]
+) -> None:
+    names = small.graph.user_ids()
+    gone = [names[place % len(names)] for place in places]
+    assert erase_from_graph(small.graph.folder, tmp_path / "less", gone) == len(gone)
+    erased = GraphStore.open(tmp_path / "less")
+    scanned = pl.scan_parquet(INTERACTIONS.files(small.run), hive_partitioning=False)
+    _, now_utc = check_interactions(scanned)
+    clock = small.graph.clock()
+    rules = EdgeRules(min_subreddits=1, min_users=1, half_life_days=clock.half_life_days)
+    kept = names and [name for name in names if name not in gone]
+    edges, _ = filter_small(aggregate(scanned, rules.half_life_days, now_utc), rules)
+    edges = edges.filter(
+        pl.col("user_id").is_in(kept) & pl.col("subreddit").is_in(small.graph.subreddits())
+    )
+    built = write_store(edges, tmp_path / "built", clock)
+    assert erased.user_ids() == kept
+    assert erased.subreddits() == built.subreddits()
+    for name in ARRAYS:
+        torch.testing.assert_close(getattr(erased, name), getattr(built, name))
+    for name in ("by_user", "by_subreddit"):
+        for part in ("offsets", "neighbours", "features"):
+            one, other = (getattr(getattr(graph, name), part) for graph in (erased, built))
+            torch.testing.assert_close(one, other)
+
+
+def test_nobody_to_erase_writes_nothing(small: Small, tmp_path: Path) -> None:
+    assert erase_from_graph(small.graph.folder, tmp_path / "less", ["nobody"]) == 0
+    assert not (tmp_path / "less").exists()
+
+
+def test_training_forgets_whom_it_saw(tmp_path: Path) -> None:
+    seen = np.sort(hash_strings(["ann", "bob", "eve"]))
+    for folder in (tmp_path, tmp_path / "lambda0"):
+        folder.mkdir(exist_ok=True)
+        np.save(folder / "seen_users.npy", seen)
+    assert user_key("bob") in (tmp_path / "seen_users.npy").read_bytes()
+    assert erase_from_seen(tmp_path, ["bob", "nobody"]) == 2
+    for folder in (tmp_path, tmp_path / "lambda0"):
+        left = np.load(folder / "seen_users.npy")
+        assert left.tolist() == sorted(hash_strings(["ann", "eve"]).tolist())
+        assert user_key("bob") not in (folder / "seen_users.npy").read_bytes()
+    assert erase_from_seen(tmp_path, ["bob"]) == 0
