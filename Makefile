@@ -8,8 +8,10 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 USERS ?= 2000
 SEED ?= 0
+PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
-.PHONY: help env sample test check format bench-sample bench-ingest fuzz-ingest train-tiny-clip clean
+.PHONY: help env sample test check format bench-sample bench-ingest fuzz-ingest train-tiny-clip
+.PHONY: flink-up flink-down prism clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,5 +55,16 @@ fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights
 
+flink-up: env  ## a local Flink for stage 1, until flink-down: build/flink
+	$(BIN)/python infra/flink/local.py up
+
+flink-down: env  ## stop it
+	$(BIN)/python infra/flink/local.py down
+
+prism: env  ## Beam's Prism runner, built by Go: build/prism/prism
+	@command -v go >/dev/null || { echo "error: go is not on the PATH: install Go 1.26 or later" >&2; exit 69; }
+	GOBIN=$(CURDIR)/build/prism go install $(PRISM)@v$$(sed -n 's/^apache-beam==//p' constraints.txt)
+
 clean:  ## remove runs and caches, keep the environment
+	test ! -f build/flink/state.json || $(BIN)/python infra/flink/local.py down
 	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache

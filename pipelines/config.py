@@ -10,6 +10,14 @@ from pipelines.contract import ConfigError
 
 ON_CORRUPT = ("fail", "keep")
 OVER_18 = ("drop", "keep")
+RUNNERS = (
+    "DirectRunner",
+    "PrismRunner",
+    "FlinkRunner",
+    "SparkRunner",
+    "DataflowRunner",
+    "PortableRunner",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +81,12 @@ class InteractionsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BeamResources:
-    """How stage 1 runs; never what it computes.
+    """How stage 1 runs; never what it computes. infra/beam/README.md has an example of each runner.
 
     Args:
-        runner: Beam runner by name: DirectRunner, PrismRunner, FlinkRunner, ...
-        workers: Processes of the direct runner; 1 runs in this process.
+        runner: Beam runner by name, one of RUNNERS.
+        workers: Processes of the direct runner; 1 runs in this process. Other runners are told by
+            their options.
         threads: Threads that parse the lines of one dump; 0: as many as a worker has cores.
         options: Further Beam pipeline options, as `--name=value` words.
     """
@@ -88,6 +97,8 @@ class BeamResources:
     options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            raise ConfigError(f"runner={self.runner!r}: expected one of {', '.join(RUNNERS)}")
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}: expected at least 1")
         if self.threads < 0:

@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 import shlex
+import shutil
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +28,12 @@ from pipelines.quiet_beam import (
 
 POLL_S = 0.5
 _LOCAL = "DirectRunner"
+_STARTED_BY_JAVA = ("FlinkRunner", "SparkRunner")
+CONNECT_S = 5
+_JOB_TIMEOUT_S = 30 * 24 * 3600
 _OS_ERROR = re.compile(r"\[Errno (\d+)\]")
+# The last line of a Python traceback, which other runners wrap in stacks of their own.
+_RAISED = re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception): .*", re.MULTILINE)
 
 
 def worth_spreading(resources: BeamResources, num_files: int) -> bool:
@@ -50,23 +57,83 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
         log: File for what worker processes on this machine print.
 
     Raises:
-        ConfigError: Beam does not know one of the options.
+        ConfigError: Beam does not know one of the options, or the runner misses something: an
+            option, Java, a job server that answers.
         OSError: What a worker met, with its error number: Beam reports it as text.
+        RuntimeError: A job failed on another runner than the local one.
     """
+    local = resources.runner == _LOCAL
+    options = options_from(_words(resources))
+    assert_startable(resources.runner, options)
+    # Other runners log the failure of a job as errors, and raise it as well.
+    with quiet(logging.WARNING if local else logging.ERROR):
+        try:
+            opened = beam.Pipeline(
+                _local_runner(resources, log) if local else resources.runner, options
+            )
+        except ValueError as error:
+            raise ConfigError(f"runner={resources.runner!r}: {error}") from error
+        try:
+            with opened:
+                yield opened
+        except RuntimeError as error:
+            raise _plainer(error, resources.runner) from error
+
+
+def _words(resources: BeamResources) -> list[str]:
+    """All options as words; where one is there twice, the last counts."""
     if resources.runner == _LOCAL:
-        runner = _local_runner(resources, log)
-        words = [*resources.options, f"--direct_num_workers={resources.workers}"]
-    else:
-        runner, words = resources.runner, list(resources.options)
-    try:
-        with quiet(logging.WARNING), beam.Pipeline(runner, options_from(words)) as opened:
-            yield opened
-    except RuntimeError as error:
-        found = _OS_ERROR.search(str(error))
-        if found is None:
-            raise
+        return [*resources.options, f"--direct_num_workers={resources.workers}"]
+    if resources.runner == "PrismRunner":
+        # Beam watches a Prism job through one request, and fails the job when that times out.
+        return [f"--job_server_timeout={_JOB_TIMEOUT_S}", *resources.options]
+    return list(resources.options)
+
+
+def assert_startable(runner: str, options: PipelineOptions) -> None:
+    """Say in one line what Beam would take minutes or a stack of errors to find out.
+
+    Raises:
+        ConfigError: No job server answers, no Java to start one, no binary of Prism.
+    """
+    told = options.get_all_options()
+    endpoint, java, prism = (
+        told[name] for name in ("job_endpoint", "job_server_java_launcher", "prism_location")
+    )
+    if endpoint and endpoint != "embed":
+        host, _, port = endpoint.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"--job_endpoint={endpoint}: no job server answers there ({error}); expected the "
+                "host:port of a running one, such as `make flink-up` starts"
+            ) from error
+    elif runner in _STARTED_BY_JAVA and shutil.which(java) is None:
+        raise ConfigError(
+            f"runner={runner!r} without --job_endpoint starts a job server by {java!r}, which is "
+            "not on the PATH; install a Java runtime or name a running job server"
+        )
+    elif runner == "PrismRunner" and prism and not Path(prism).is_file() and "://" not in prism:
+        raise ConfigError(f"--prism_location={prism}: no such file; `make prism` builds one")
+
+
+def _plainer(error: RuntimeError, runner: str) -> Exception:
+    """The error without the stacks of other languages, by its number if the system gave it one."""
+    text = str(error)
+    *_, last = _RAISED.findall(text) or [text.partition("\n")[0]]
+    found = _OS_ERROR.search(text)
+    if found is not None:
         number = int(found[1])
-        raise OSError(number, f"{os.strerror(number)} in a Beam worker: {error}") from error
+        return OSError(number, f"{os.strerror(number)} in a Beam worker: {last}")
+    if "Unable to fetch remote" in text:
+        return ConfigError(
+            f"runner={runner!r} lacks its server, and Beam cannot download it; name one by "
+            f"--job_endpoint, --flink_job_server_jar or --prism_location ({text})"
+        )
+    if runner == _LOCAL:
+        return error
+    return RuntimeError(f"the {runner} job failed: {last}; its logs say more")
 
 
 def options_from(words: Sequence[str]) -> PipelineOptions:
