@@ -36,15 +36,6 @@ _OS_ERROR = re.compile(r"\[Errno (\d+)\]")
 _RAISED = re.compile(r"^(?:\w+\.)*\w+(?:Error|Exception): .*", re.MULTILINE)
 
 
-def worth_spreading(resources: BeamResources, num_files: int) -> bool:
-    """Whether parsing should be moved away from the worker that reads the file.
-
-    On one machine all lines would pass through the driver: that pays only if there are fewer files
-    than workers, and in a single process it costs memory and gains nothing.
-    """
-    return resources.runner != _LOCAL or num_files < resources.workers
-
-
 @contextmanager
 def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
     """A Beam pipeline that runs when the context closes, and waits until it is done.

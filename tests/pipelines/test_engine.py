@@ -14,24 +14,8 @@ from pipelines.engine import (
     pipeline,
     progress_from,
     save_all,
-    worth_spreading,
 )
 from pipelines.quiet_beam import beam, quiet
-
-
-@pytest.mark.parametrize(
-    ("runner", "workers", "num_files", "expected"),
-    [
-        ("DirectRunner", 1, 1, False),
-        ("DirectRunner", 2, 1, True),
-        ("DirectRunner", 2, 2, False),
-        ("FlinkRunner", 1, 9, True),
-    ],
-)
-def test_lines_move_between_workers_only_where_that_pays(
-    runner: str, workers: int, num_files: int, expected: bool
-) -> None:
-    assert worth_spreading(BeamResources(runner=runner, workers=workers), num_files) is expected
 
 
 @pytest.mark.engine
