@@ -42,6 +42,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting, e.g. `--set train.epochs=10` (repeatable)."),
 ]
+OnCorrupt = Annotated[
+    str | None,
+    typer.Option(
+        help="A cut or damaged dump fails its month, or what is whole is kept and the rest noted.",
+        metavar="fail|keep",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run steps that are done, too.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sample world, of training and evaluation.")]
 Users = Annotated[int, typer.Option(help="Users of the sample world.", min=60)]
@@ -81,7 +88,7 @@ def run(
     ] = "dumps",
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--input", help="Dump file, folder or glob (repeatable)."),
+        typer.Option("--input", help="Dump file, folder, glob or address (repeatable)."),
     ] = None,
     root: Root = Path("runs/dumps"),
     key_file: Annotated[
@@ -98,6 +105,7 @@ def run(
     clip_pretrained: Annotated[str, typer.Option(help="open_clip's tag of the weights.")] = "",
     gpus: Annotated[int, typer.Option(help="GPUs to embed and train with.", min=0)] = 0,
     only: Only = None,
+    on_corrupt: OnCorrupt = None,
     settings: Settings = None,
     force: Force = False,
 ) -> None:
@@ -106,7 +114,7 @@ def run(
     Example: `tastegraph run --input 'dumps/R?_2019-1*.zst' --root runs/2019 --fetch`
     """
     if profile_name == "local_sample":
-        sample(root=root, only=only, settings=settings, force=force)
+        sample(root=root, only=only, settings=_with(settings, on_corrupt), force=force)
         return
     if profile_name != "dumps":
         raise ConfigError(f"--profile {profile_name!r}: expected local_sample or dumps")
@@ -115,7 +123,7 @@ def run(
     profile = profiles.dumps(root, tuple(inputs), _key(key_file))
     profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
     profile = profiles.with_clip(profile, clip_model, clip_pretrained)
-    profile = profiles.override(profile, settings or ())
+    profile = profiles.override(profile, _with(settings, on_corrupt))
     _run(profile, Reporter(Console()), _steps(only), force)
 
 
@@ -133,6 +141,7 @@ def plan(
     root: Root = SAMPLE_ROOT,
     seed: Seed = 0,
     key_file: Annotated[Path, typer.Option(help="Secret of the user pseudonyms.")] = KEY_FILE,
+    on_corrupt: OnCorrupt = None,
     settings: Settings = None,
 ) -> None:
     """What a run would do, and why, without doing it (of the sample, or of `--input`)."""
@@ -140,7 +149,13 @@ def plan(
         profile = profiles.dumps(root, tuple(inputs), _key(key_file))
     else:
         profile = profiles.local_sample(root, root.with_name(root.name + "_world"), seed)
-    show_plan(profiles.override(profile, settings or ()), Console())
+    show_plan(profiles.override(profile, _with(settings, on_corrupt)), Console())
+
+
+def _with(settings: list[str] | None, on_corrupt: str | None) -> list[str]:
+    """The settings, and the option that has a name of its own."""
+    named = [] if on_corrupt is None else [f"ingest.on_corrupt={on_corrupt}"]
+    return [*(settings or ()), *named]
 
 
 def _run(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestration.flow import Step, producer
+from pipelines.containers import is_url
 from pipelines.contract import ContractError, Counts, Run
+from pipelines.dumps import Dump
 
 ALL_MONTHS = "all"
 SMALL_FILE_BYTES = 1 << 20
@@ -66,17 +68,17 @@ def published(run: Run, step: str) -> dict[str, Manifest]:
     return {path.stem: Manifest.read(path) for path in sorted(folder.glob("*.json"))}
 
 
-def fingerprint(step: Step, config: Any, run: Run, external: Iterable[Path]) -> str:
+def fingerprint(step: Step, config: Any, run: Run, external: Sequence[Any] = ()) -> str:
     """What a result depends on, as 64 hexadecimal digits: step, config, month, inputs.
 
     Inputs that steps wrote count by the fingerprints of their manifests; files from outside by
-    content where small, else by name, size and time of change.
+    content where small, else by name, size and time of change: `external` are their identities.
     """
     described = {
         "step": step.name,
         "month": run.month,
         "config": describe(config),
-        "external": [identity(path) for path in external],
+        "external": list(external),
         "inputs": input_fingerprints(step, run),
     }
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
@@ -104,6 +106,13 @@ def describe(config: Any) -> Any:
             continue
         described[entry.name] = identity(Path(value)) if location and value else describe(value)
     return described
+
+
+def dump_identity(dump: Dump) -> list[Any]:
+    """What tells a dump from a changed one."""
+    if is_url(dump.path):
+        return [dump.label, dump.size_bytes, dump.modified_utc]
+    return identity(Path(dump.path))
 
 
 def identity(path: Path) -> list[Any]:

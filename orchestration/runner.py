@@ -20,7 +20,14 @@ from typing import Any
 
 from orchestration.engines import ray_cluster
 from orchestration.flow import FLOW, Step
-from orchestration.manifests import ALL_MONTHS, Manifest, fingerprint, input_fingerprints, published
+from orchestration.manifests import (
+    ALL_MONTHS,
+    Manifest,
+    dump_identity,
+    fingerprint,
+    input_fingerprints,
+    published,
+)
 from orchestration.memory import PeakMemory
 from orchestration.profiles import Profile
 from orchestration.progress import Reporter
@@ -68,7 +75,7 @@ def run_profile(
     """
     run = Run(root=profile.root)
     run.root.mkdir(parents=True, exist_ok=True)
-    dumps = discover(profile.ingest.inputs)
+    dumps = discover(profile.ingest.inputs, profile.beam.options)
     finished = []
     with lock(run.root), ray_cluster(profile) as start_ray:
         for step in FLOW:
@@ -88,8 +95,8 @@ def tasks(
     for month in sorted(dumps) if step.monthly else [None]:
         config, resources = profile.settings(step.name)
         month_run = replace(run, month=month)
-        external = [Path(d.path) for d in dumps[month]] if month and step.name == "ingest" else []
-        mark = fingerprint(step, config, month_run, external)
+        external = dumps[month] if month and step.name == "ingest" else []
+        mark = fingerprint(step, config, month_run, [dump_identity(dump) for dump in external])
         previous = published(run, step.name).get(month or ALL_MONTHS)
         yield Task(
             step=step,

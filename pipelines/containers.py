@@ -58,6 +58,14 @@ class CorruptDumpError(ValueError):
         self.lines_saved = lines_saved
         self.cause = cause
 
+    @property
+    def note(self) -> str:
+        """What is missing of a dump that is kept nevertheless."""
+        return (
+            f"{self.cause} at byte {self.offset_bytes}; "
+            f"the {self.lines_saved} whole lines before are kept"
+        )
+
     def __str__(self) -> str:
         return (
             f"{self.path}: {self.cause} at byte {self.offset_bytes}, after {self.lines_saved} "

@@ -239,7 +239,8 @@ class Counts:
     """What a step did with its rows. `rejected` and `dropped` are by reason.
 
     `rows_out` counts the rows that stand for rows in; tables that a step derives beside them
-    (media of submissions, say) are counted in `written`, by table.
+    (media of submissions, say) are counted in `written`, by table. `notes` say what
+    of an input is missing, by its name: whoever uses the tables has to know.
     """
 
     rows_in: int = 0
@@ -248,6 +249,7 @@ class Counts:
     dropped: Mapping[str, int] = field(default_factory=dict)
     written: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows_rejected(self) -> int:

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import orjson
 
@@ -26,6 +26,12 @@ _SNIFF_BYTES = 1 << 16
 _Found = TypeVar("_Found")
 
 
+class _File(NamedTuple):
+    path: str
+    size_bytes: int
+    modified_utc: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True, order=True)
 class Dump:
     """One file of submissions (RS) or comments (RC).
@@ -36,6 +42,7 @@ class Dump:
         label: File name, with as many parent folders as tell it from others of its month.
         path: Where it lies, as a path or an address.
         size_bytes: Size of the file, compressed if it is.
+        modified_utc: When an object of a store was changed, by its clock; 0 for local files.
     """
 
     month: str
@@ -43,6 +50,7 @@ class Dump:
     label: str
     path: str
     size_bytes: int
+    modified_utc: float = 0.0
 
 
 def discover(inputs: Iterable[str], options: Sequence[str] = ()) -> dict[str, list[Dump]]:
@@ -59,10 +67,10 @@ def discover(inputs: Iterable[str], options: Sequence[str] = ()) -> dict[str, li
         MissingInputError: An input names nothing that exists, or a folder without dumps.
         ConfigError: A file is neither submissions nor comments, or an address cannot be read.
     """
-    sizes = dict(found for text in inputs for found in _expand(text, options))
+    files = {file.path: file for text in inputs for file in _expand(text, options)}
     by_month: dict[str, list[Dump]] = defaultdict(list)
-    for path, size_bytes in sizes.items():
-        dump = _dump_at(path, size_bytes)
+    for file in files.values():
+        dump = _dump_of(file)
         by_month[dump.month].append(dump)
     return {month: _labelled(by_month[month]) for month in sorted(by_month)}
 
@@ -73,30 +81,38 @@ def dump_at(path: Path) -> Dump:
     Raises:
         ConfigError: Neither tells.
     """
-    return _dump_at(str(path), path.stat().st_size)
+    return _dump_of(_File(str(path), path.stat().st_size))
 
 
-def _dump_at(path: str, size_bytes: int) -> Dump:
-    name = PurePosixPath(path).name
+def _dump_of(file: _File) -> Dump:
+    name = PurePosixPath(file.path).name
     match = _NAME.match(name)
-    kind: Kind = _sniff(path) if match is None else ("RS" if match[1].upper() == "RS" else "RC")
+    kind: Kind = (
+        _sniff(file.path) if match is None else ("RS" if match[1].upper() == "RS" else "RC")
+    )
     month = f"{match[2]}-{match[3]}" if match and match[2] else UNDATED
-    return Dump(month=month, kind=kind, label=name, path=path, size_bytes=size_bytes)
+    return Dump(
+        month=month,
+        kind=kind,
+        label=name,
+        path=file.path,
+        size_bytes=file.size_bytes,
+        modified_utc=file.modified_utc,
+    )
 
 
-def _expand(text: str, options: Sequence[str]) -> list[tuple[str, int]]:
-    """Path and size of each file."""
+def _expand(text: str, options: Sequence[str]) -> list[_File]:
     if is_url(text):
         return _expand_url(text, options)
-    return [(str(path.resolve()), path.stat().st_size) for path in _expand_path(text)]
+    return [_File(str(path.resolve()), path.stat().st_size) for path in _expand_path(text)]
 
 
-def _expand_url(text: str, options: Sequence[str]) -> list[tuple[str, int]]:
+def _expand_url(text: str, options: Sequence[str]) -> list[_File]:
     from pipelines.remote import find_remote, use_options  # Beam, for those who need it
 
     use_options(options)
     files, is_folder = find_remote(text)
-    found = [(url, size) for url, size in files if not is_folder or is_dump_name(url)]
+    found = [_File(*file) for file in files if not is_folder or is_dump_name(file.url)]
     return _not_empty(found, text, "an object, a folder with dumps, or a glob that matches one")
 
 

@@ -29,6 +29,7 @@ class RemoteFile(NamedTuple):
 
     url: str
     size_bytes: int
+    modified_utc: float
 
 
 def use_options(words: Sequence[str]) -> None:
@@ -74,7 +75,10 @@ def _match(pattern: str) -> list[RemoteFile]:
             f"input {pattern!r} cannot be looked up: {causes[0]}; expected an address that Beam's "
             "options (--s3_endpoint_url=..., credentials) give access to"
         ) from error
-    return sorted(RemoteFile(file.path, file.size_in_bytes) for file in result.metadata_list)
+    return sorted(
+        RemoteFile(file.path, file.size_in_bytes, float(file.last_updated_in_seconds or 0))
+        for file in result.metadata_list
+    )
 
 
 def _require(url: str) -> None:

@@ -17,7 +17,7 @@ from pipelines.dumps import discover
 
 
 def show_status(root: Path, console: Console) -> None:
-    """One row a finished step and month.
+    """One row a finished step and month; below, what is missing of their inputs.
 
     Raises:
         MissingInputError: Nothing was ever run under `root`.
@@ -28,6 +28,7 @@ def show_status(root: Path, console: Console) -> None:
     table = Table(Column("step", no_wrap=True), Column("month", no_wrap=True))
     for name in ("rows in", "rows out", "rejected", "dropped", "s", "GiB"):
         table.add_column(name, justify="right")
+    notes: list[str] = []
     for step in FLOW:
         for month, manifest in published(run, step.name).items():
             counts = manifest.counts
@@ -39,15 +40,18 @@ def show_status(root: Path, console: Console) -> None:
                 f"{manifest.seconds:.1f}",
                 f"{manifest.peak_rss_bytes / 2**30:.2f}",
             )
+            notes += [f"{step.name} {month}: {name}: {note}" for name, note in counts.notes.items()]
         if not published(run, step.name):
             table.add_row(step.name, "-", *["-"] * 6, style="dim")
     console.print(table)
+    for note in notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_plan(profile: Profile, console: Console) -> None:
     """One row a task: would it run, and why. A task downstream of one that runs may run as well."""
     run = Run(root=profile.root)
-    dumps = discover(profile.ingest.inputs)
+    dumps = discover(profile.ingest.inputs, profile.beam.options)
     table = Table(Column("step", no_wrap=True), "month", "would run", "because")
     stale: set[str] = set()
     for step in FLOW:

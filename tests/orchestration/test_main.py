@@ -3,11 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import zstandard
 from typer.testing import CliRunner
 
 from orchestration import __main__ as command_line
 from orchestration.flow import FLOW
-from pipelines.contract import ConfigError, MissingInputError
+from orchestration.manifests import Manifest
+from pipelines.containers import CorruptDumpError
+from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from pipelines.pseudonym import new_key_file
 
 
@@ -51,6 +54,39 @@ def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"no run at .*: start one with `tastegraph run`"):
         invoke("status", "--root", str(tmp_path))
+
+
+def test_the_status_tells_what_of_a_dump_is_missing(tmp_path: Path) -> None:
+    Manifest(
+        step="ingest",
+        month="2020-01",
+        fingerprint="",
+        config={},
+        inputs={},
+        counts=Counts(rows_in=56, rows_out=56, notes={"RC_2020-01.zst": "cut at byte 9"}),
+        seconds=0.5,
+        peak_rss_bytes=0,
+        bytes_written=0,
+        code_version="",
+    ).write(Run(root=tmp_path))
+    assert "note: ingest 2020-01: RC_2020-01.zst: cut at byte 9" in invoke(
+        "status", "--root", str(tmp_path)
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_what_becomes_of_corrupt_dumps_is_an_option(command: str, tmp_path: Path) -> None:
+    dump = tmp_path / "RC_2019-08.zst"
+    dump.write_bytes(zstandard.compress(b"{}\n" * 9)[:-1])
+    key = new_key_file(tmp_path / "key")
+    words = ["--input", str(dump), "--root", str(tmp_path / "run"), "--key-file", str(key)]
+    with pytest.raises(ConfigError, match="on_corrupt='drop': expected one of"):
+        invoke(command, *words, "--on-corrupt", "drop")
+    if command == "run":
+        with pytest.raises(CorruptDumpError, match="in the middle of a frame at byte"):
+            invoke(command, *words, "--on-corrupt", "fail", "--only", "ingest")
+    else:
+        assert "2019-08" in invoke(command, *words, "--on-corrupt", "fail")
 
 
 def test_the_plan_of_a_new_root_would_run_every_step(tmp_path: Path) -> None:

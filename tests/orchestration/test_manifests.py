@@ -42,7 +42,7 @@ def test_a_fingerprint_changes_with_config_month_and_input_files(tmp_path: Path)
         fingerprint(STEP, config, run, ()),
         fingerprint(STEP, replace(config, count=4), run, ()),
         fingerprint(STEP, config, replace(run, month="2019-08"), ()),
-        fingerprint(STEP, config, run, [tmp_path / "dump"]),
+        fingerprint(STEP, config, run, [identity(tmp_path / "dump")]),
     }
     assert len(marks) == 4
     assert fingerprint(STEP, NumbersConfig(), Run(root=tmp_path / "other"), ()) in marks

@@ -367,3 +367,11 @@ def test_a_damaged_block_is_detected(damage: str, tmp_path: Path) -> None:
     assert error.lines_saved == len(LINES)
     assert error.offset_bytes == len(zst_blocks(TEXT))
     assert "damaged" in error.cause
+
+
+def test_the_errors_text_says_what_is_lost_and_what_to_do() -> None:
+    error = CorruptDumpError("RC_2020-01.zst", 1234, 56, "zst data end in the middle of a frame")
+    assert "--on-corrupt keep" in str(error) and "download it again" in str(error)
+    assert error.note == (
+        "zst data end in the middle of a frame at byte 1234; the 56 whole lines before are kept"
+    )
