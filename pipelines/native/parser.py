@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipelines.config import IngestConfig
 from pipelines.dumps import Kind
+from pipelines.forgotten import forgotten_ids
 from pipelines.media import MEDIA_KEYS
 from pipelines.native import values
 from pipelines.native.media import media_of
@@ -76,6 +77,7 @@ class _Authors:
     def __init__(self, config: IngestConfig, pseudonyms: Pseudonyms) -> None:
         self._config = config
         self._pseudonyms = pseudonyms
+        self._forgotten = np.array(sorted(forgotten_ids(config.key_file)), f"S{ID_CHARS}")
         self.table = NameTable.of_authors()
         self._forget()
 
@@ -83,6 +85,7 @@ class _Authors:
         self.table.clear()
         self._ids = np.empty(0, f"S{ID_CHARS}")
         self.is_bot = np.empty(0, np.bool_)
+        self.is_forgotten = np.empty(0, np.bool_)
 
     def codes(self, field: Field, is_odd: Odd) -> npt.NDArray[np.int32]:
         """Code of each line's author, -1 for none; the codes hold until the next call."""
@@ -95,6 +98,8 @@ class _Authors:
             bots = pl.DataFrame({"author": new}).select(is_bot(pl.col("author"), self._config))
             self._ids = np.concatenate([self._ids, ids])
             self.is_bot = np.concatenate([self.is_bot, bots.to_series().to_numpy()])
+            forgotten = np.isin(ids, self._forgotten)
+            self.is_forgotten = np.concatenate([self.is_forgotten, forgotten])
         return codes
 
     def user_ids(self, codes: npt.NDArray[np.int32]) -> pl.Series:
@@ -248,6 +253,7 @@ class LineParser:
             "removed_content": _is_gone(spans, _TEXTS_OF_KIND[self._kind]),
             "deletion_signal": deleted | columns["is_removed"] if self._kind == "RS" else deleted,
         }
+        found["forgotten"] = (author >= 0) & _at_codes(self._authors.is_forgotten, author)
         if self._kind == "RS" and self._config.over_18 == "drop":
             found["over_18"] = columns["over_18"]
         found["bot"] = (author >= 0) & _at_codes(self._authors.is_bot, author)

@@ -44,10 +44,12 @@ def test_ingest_drops_the_lines_of_an_erased_user_and_counts_them(tmp_path: Path
     key = new_key_file(tmp_path / "key")
     add_tombstone(key, Pseudonyms.from_file(key).user_id("Ann"))
     lines = [{**COMMENT, "id": f"a{i}", "author": name} for i, name in enumerate(("ann", "bob"))]
+    odd = {"author": "ANN", "created_utc": "1570000000"}  # text: such a line is read by itself
+    lines.append({**COMMENT, "id": "a9", **odd})
     dump = tmp_path / "RC_2019-10.ndjson"
     dump.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = Run(root=tmp_path, month="2019-10", staging=tmp_path / "staging")
     counts = ingest(IngestConfig(inputs=(str(dump),), key_file=str(key)), BeamResources(), run)
-    assert (counts.rows_in, counts.rows_out, counts.dropped) == (2, 1, {"forgotten": 1})
+    assert (counts.rows_in, counts.rows_out, counts.dropped) == (3, 1, {"forgotten": 2})
     rows = pl.read_parquet(sorted(run.staged(COMMENTS).rglob("*.parquet")))
     assert rows["user_id"].to_list() == [Pseudonyms.from_file(key).user_id("bob")]
