@@ -47,16 +47,19 @@ class Speed:
         mb_per_s: Raw megabytes a second.
         lines_per_s: Lines a second.
         peak_rss_bytes: Of its process tree.
+        rows_out: Rows that it wrote: ours leaves some out by its rules.
         share: Part of the file that it read, from its start.
     """
 
     mb_per_s: float
     lines_per_s: float
     peak_rss_bytes: int
+    rows_out: int = 0
     share: float = 1.0
 
 
 def main(
+    *,
     quick: Annotated[bool, typer.Option(help="Small months, under three minutes.")] = False,
     raw_mb: Annotated[float, typer.Option(help="Raw MB a month; 0: 2000, or 250 if quick.")] = 0.0,
     workers: Annotated[int, typer.Option(help="Processes of ours, threads of DuckDB.")] = (
@@ -64,11 +67,13 @@ def main(
     ),
     seed: Annotated[int, typer.Option(help="Of the generated months.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for months and results.")] = BENCH,
+    keep_over_18: Annotated[bool, typer.Option(help="Ours writes what is over 18, too.")] = False,
 ) -> None:
     """Compare the readers on an RC and an RS month, print one table, write ingest.json."""
     console = Console()
     raw_bytes = int(raw_mb * 1e6) or (QUICK_RAW_BYTES if quick else RAW_BYTES)
-    limit_s = QUICK_SCRIPT_LIMIT_S if quick else SCRIPT_LIMIT_S
+    options = f"--workers {workers} --limit-s {QUICK_SCRIPT_LIMIT_S if quick else SCRIPT_LIMIT_S}"
+    options += " --keep-over-18" if keep_over_18 else ""
     work = out / "ingest_work"
     found: dict[Kind, dict[str, Speed]] = {}
     months = {kind: _month(kind, raw_bytes, seed, out, console) for kind in KINDS}
@@ -77,31 +82,31 @@ def main(
         month.path.read_bytes()  # Into the page cache.
         for name in _available(console):
             with console.status(f"{kind}: {name}"):
-                found[kind][name] = read_once(name, month, workers, limit_s, work)
+                found[kind][name] = read_once(name, month, options, work)
     with console.status("interactions at 1x, 2x, 4x"):
         points = interactions_scaling(raw_bytes // 4, seed, workers, out / "months", work)
     result = summary(months, found, points) | {"workers": workers, "seed": seed, "quick": quick}
+    result["keep_over_18"] = keep_over_18
     console.print(speed_table(found, result), scaling_table(points))
     (out / "ingest.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
 
 
-def read_once(name: str, month: Month, workers: int, limit_s: float, work: Path) -> Speed:
+def read_once(name: str, month: Month, options: str, work: Path) -> Speed:
     """Let a reader read a month in a process of its own; what it writes is removed again.
 
     Args:
         name: One of NAMES.
         month: What it reads.
-        workers: Processes or threads that it may use.
-        limit_s: Scripts stop after so long.
+        options: For `readers`, as words of its command line.
         work: Folder for what it writes.
     """
     path, out = shlex.quote(str(month.path)), shlex.quote(str(work))
     unpacked = f"zstd -dc --long=31 {path}"
     python = f"{shlex.quote(sys.executable)} -m orchestration.bench.readers"
-    told = f"--path {path} --out {out} --workers {workers} --limit-s {limit_s}"
+    told = f"--path {path} --out {out} {options}"
     if name == "zstd" and shutil.which("zstd"):
         measured = measure(f"{unpacked} | wc -l")
-        seconds, num_lines = measured.seconds, int(measured.output)
+        seconds, num_lines, rows_out = measured.seconds, int(measured.output), 0
     else:
         reader = "python_floor" if name == "zstd" else name
         piped = f"{unpacked} | " if name == "duckdb" else ""
@@ -109,7 +114,8 @@ def read_once(name: str, month: Month, workers: int, limit_s: float, work: Path)
         measured = measure(f"{piped}{python} {reader} {told}")
         shutil.rmtree(work, ignore_errors=True)
         read = json.loads(measured.output.splitlines()[-1])
-        seconds, num_lines = read["seconds"], read["num_lines"] or read["rows_out"]
+        seconds, rows_out = read["seconds"], read["rows_out"]
+        num_lines = read["num_lines"] or rows_out
     share = num_lines / month.num_lines
     if name not in SCRIPTS and share != 1:
         raise AssertionError(f"{name} read {num_lines} of {month.num_lines} lines of {month.path}")
@@ -117,6 +123,7 @@ def read_once(name: str, month: Month, workers: int, limit_s: float, work: Path)
         mb_per_s=share * month.raw_bytes / seconds / 1e6,
         lines_per_s=num_lines / seconds,
         peak_rss_bytes=measured.peak_rss_bytes,
+        rows_out=rows_out,
         share=share,
     )
 
@@ -130,6 +137,7 @@ def together(months: Mapping[Kind, Month], speeds: Mapping[Kind, Speed]) -> Spee
         mb_per_s=raw_mb / seconds,
         lines_per_s=num_lines / seconds,
         peak_rss_bytes=max(speed.peak_rss_bytes for speed in speeds.values()),
+        rows_out=sum(speed.rows_out for speed in speeds.values()),
         share=min(speed.share for speed in speeds.values()),
     )
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import pyarrow as pa
@@ -55,6 +55,7 @@ class Job:
         out: Folder for the Parquet.
         workers: Processes or threads that it may use.
         limit_s: Scripts stop after so long; the others read the whole file.
+        over_18: Whether ours writes submissions that are over 18; the peers write all.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Job:
     out: Path
     workers: int
     limit_s: float
+    over_18: Literal["drop", "keep"] = "drop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def ours(job: Job) -> Read:
 
     key = job.out / "key"
     key.write_bytes(b"key of the benchmark, not secret")
-    config = IngestConfig(inputs=(str(job.path),), key_file=str(key))
+    config = IngestConfig(inputs=(str(job.path),), key_file=str(key), over_18=job.over_18)
     run = Run(root=job.out / "run", month=dump_at(job.path).month, staging=job.out / "staging")
     start = time.perf_counter()
     counts = ingest(config, BeamResources(workers=job.workers), run)
@@ -174,17 +176,20 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def main(
     reader: Annotated[str, typer.Argument(help=", ".join(READERS))],
+    *,
     path: Annotated[Path, typer.Option(help="The month.")],
     out: Annotated[Path, typer.Option(help="Folder for what is written; made.")],
     workers: Annotated[int, typer.Option(help="Processes or threads.")] = os.cpu_count() or 1,
     limit_s: Annotated[float, typer.Option(help="Scripts stop after so long.")] = 60.0,
+    keep_over_18: Annotated[bool, typer.Option(help="Ours writes what is over 18, too.")] = False,
 ) -> None:
     """Let one reader read one month; prints seconds, lines and rows as JSON."""
     if reader not in READERS:
         raise typer.BadParameter(f"{reader!r}: expected one of {', '.join(READERS)}")
     out.mkdir(parents=True, exist_ok=True)
     kind = dump_at(path).kind
-    job = Job(path=path, kind=kind, out=out, workers=workers, limit_s=limit_s)
+    over_18: Literal["drop", "keep"] = "keep" if keep_over_18 else "drop"
+    job = Job(path=path, kind=kind, out=out, workers=workers, limit_s=limit_s, over_18=over_18)
     read = READERS[reader](job)
     sys.stdout.write(json.dumps(asdict(read)) + "\n")
 

@@ -42,7 +42,7 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Month]:
 def test_every_reader_reads_every_line(
     name: str, kind: Kind, months: dict[Kind, Month], tmp_path: Path
 ) -> None:
-    speed = read_once(name, months[kind], 1, 60.0, tmp_path / "work")
+    speed = read_once(name, months[kind], "--workers 1", tmp_path / "work")
     assert speed.share == 1
     lines_per_mb = months[kind].num_lines / months[kind].raw_bytes * 1e6
     assert speed.lines_per_s / speed.mb_per_s == pytest.approx(lines_per_mb)
@@ -50,23 +50,33 @@ def test_every_reader_reads_every_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.engine
+def test_ours_writes_more_rows_when_it_keeps_what_is_over_18(
+    months: dict[Kind, Month], tmp_path: Path
+) -> None:
+    work, few = tmp_path / "work", "--workers 1"
+    dropped = read_once("ours", months["RS"], few, work).rows_out
+    kept = read_once("ours", months["RS"], f"{few} --keep-over-18", work).rows_out
+    assert 0 < dropped < kept < months["RS"].num_lines
+
+
 def test_a_script_that_stops_early_says_how_much_it_read(
     months: dict[Kind, Month], tmp_path: Path
 ) -> None:
     month = ensure_month("RC", 4_000_000, 0, tmp_path / "months")
-    speed = read_once("script_json", month, 1, 0.0, tmp_path / "work")
+    speed = read_once("script_json", month, "--limit-s 0", tmp_path / "work")
     assert speed.share == 1000 / month.num_lines
 
 
 def test_months_together_take_as_long_as_one_after_the_other(months: dict[Kind, Month]) -> None:
-    fast = Speed(mb_per_s=200.0, lines_per_s=1.0, peak_rss_bytes=7)
-    slow = Speed(mb_per_s=50.0, lines_per_s=1.0, peak_rss_bytes=9, share=0.5)
+    fast = Speed(mb_per_s=200.0, lines_per_s=1.0, peak_rss_bytes=7, rows_out=3)
+    slow = Speed(mb_per_s=50.0, lines_per_s=1.0, peak_rss_bytes=9, rows_out=4, share=0.5)
     both = together(months, {"RC": fast, "RS": slow})
     raw_mb = {kind: month.raw_bytes / 1e6 for kind, month in months.items()}
     seconds = raw_mb["RC"] / 200 + raw_mb["RS"] / 50
     assert both.mb_per_s == pytest.approx(sum(raw_mb.values()) / seconds)
     assert both.lines_per_s == pytest.approx(sum(m.num_lines for m in months.values()) / seconds)
-    assert (both.peak_rss_bytes, both.share) == (9, 0.5)
+    assert (both.peak_rss_bytes, both.rows_out, both.share) == (9, 7, 0.5)
 
 
 def test_ratios_divide_ours_by_the_peer_and_by_the_faster_script(
