@@ -148,11 +148,6 @@ def test_errors_of_flink_workers_are_told_in_one_line(
     ):
         _ = root | beam.Create([1]) | "Fail" >> beam.Map(fail)
     assert "\n" not in str(caught.value) and "Fail" in str(caught.value)
-    with (
-        pytest.raises(FileNotFoundError, match=r"in a Beam worker: .*no such"),
-        pipeline(resources, tmp_path / "log") as root,
-    ):
-        _ = root | beam.Create([tmp_path / "no such"]) | beam.Map(Path.read_bytes)
 
 
 @pytest.mark.parametrize(
