@@ -121,7 +121,7 @@ def _get_jars(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     print("fetching the jars of Flink and of Beam's job server ...", flush=True)
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-    words = [maven, "--batch-mode", "--quiet", "--file", str(pom), *goal]
+    words = [maven, "--batch-mode", "--quiet", "-Dstyle.color=never", "--file", str(pom), *goal]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = next((x for x in done.stdout.splitlines() if "ERROR" in x), done.stderr)
