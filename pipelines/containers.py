@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -137,12 +137,21 @@ def is_dump_name(name: str) -> bool:
 
 
 def read_batches(
-    path: Path | str, batch_bytes: int = BATCH_BYTES, ahead: int = AHEAD
+    path: Path | str,
+    batch_bytes: int = BATCH_BYTES,
+    ahead: int = AHEAD,
+    options: Sequence[str] = (),
 ) -> Generator[LineBatch]:
     """Whole lines of `path`, a file or an address of a store, in batches of about `batch_bytes`.
 
     The last line counts also without a newline. A UTF-8 byte order mark is dropped. A thread
     decodes `ahead` batches before they are asked for; closing the iterator ends it.
+
+    Args:
+        path: File or address.
+        batch_bytes: A batch is longer only if a line is.
+        ahead: Batches decoded before they are asked for.
+        options: Beam's options, which tell how stores are reached.
 
     Raises:
         ConfigError: No file system for the address is installed.
@@ -151,7 +160,7 @@ def read_batches(
     """
     first_line = 1
     num_newlines = 0
-    with closing(_made_ahead(_whole_lines(path, batch_bytes), ahead)) as made:
+    with closing(_made_ahead(_whole_lines(path, batch_bytes, options), ahead)) as made:
         for view, offset_bytes, failure in made:
             if len(view):
                 batch = LineBatch(first_line, view, offset_bytes)
@@ -167,11 +176,11 @@ _Piece = tuple[Bytes, int, BrokenError | None]
 """Whole lines, how far into the file, and what is wrong there."""
 
 
-def _opened(path: Path | str) -> BinaryIO:
+def _opened(path: Path | str, options: Sequence[str]) -> BinaryIO:
     if is_url(path):
         from pipelines.remote import open_remote  # Beam, for those who need it
 
-        return open_remote(str(path))
+        return open_remote(str(path), options)
     # Unbuffered, as decoders read large pieces.
     return Path(path).open("rb", buffering=0)
 
@@ -183,8 +192,8 @@ def _source_of(name: str, file: BinaryIO) -> Source:
     return source_of(file, container)
 
 
-def _whole_lines(path: Path | str, batch_bytes: int) -> Generator[_Piece]:
-    with _opened(path) as file:
+def _whole_lines(path: Path | str, batch_bytes: int, options: Sequence[str]) -> Generator[_Piece]:
+    with _opened(path, options) as file:
         source = _source_of(str(path), file)
         rest, is_first, is_last = np.empty(0, np.uint8), True, False
         while not is_last:

@@ -108,10 +108,9 @@ def _expand(text: str, options: Sequence[str]) -> list[_File]:
 
 
 def _expand_url(text: str, options: Sequence[str]) -> list[_File]:
-    from pipelines.remote import find_remote, use_options  # Beam, for those who need it
+    from pipelines.remote import find_remote  # Beam, for those who need it
 
-    use_options(options)
-    files, is_folder = find_remote(text)
+    files, is_folder = find_remote(text, options)
     found = [_File(*file) for file in files if not is_folder or is_dump_name(file.url)]
     return _not_empty(found, text, "an object, a folder with dumps, or a glob that matches one")
 

@@ -32,22 +32,14 @@ class RemoteFile(NamedTuple):
     modified_utc: float
 
 
-def use_options(words: Sequence[str]) -> None:
-    """Let Beam's file systems of this process know these `--name=value` words.
-
-    Beam does so itself in workers.
-    """
-    FileSystems.set_options(options_from(words))
-
-
-def find_remote(url: str) -> tuple[list[RemoteFile], bool]:
+def find_remote(url: str, options: Sequence[str] = ()) -> tuple[list[RemoteFile], bool]:
     """Files that `url` names: an object, a glob, or all below a folder; whether it is a folder.
 
     Raises:
         ConfigError: No file system of the scheme is installed.
         MissingInputError: The store cannot be asked.
     """
-    _require(url)
+    _require(url, options)
     is_named = not url.endswith("/")
     found = _match(url) if is_named else []
     if found or (is_named and _GLOB.search(url)):
@@ -55,13 +47,13 @@ def find_remote(url: str) -> tuple[list[RemoteFile], bool]:
     return _match(url.rstrip("/") + "/**"), True
 
 
-def open_remote(url: str) -> BinaryIO:
+def open_remote(url: str, options: Sequence[str] = ()) -> BinaryIO:
     """The object at `url`, as it is stored.
 
     Raises:
         ConfigError: No file system of the scheme is installed.
     """
-    _require(url)
+    _require(url, options)
     file: BinaryIO = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
     return file
 
@@ -81,7 +73,13 @@ def _match(pattern: str) -> list[RemoteFile]:
     )
 
 
-def _require(url: str) -> None:
+def _require(url: str, options: Sequence[str]) -> None:
+    """Make sure that the address can be read, with these options if there are any.
+
+    Workers that the local runner starts are not told the pipeline's options by Beam.
+    """
+    if options:
+        FileSystems.set_options(options_from(options))
     scheme = url.partition("://")[0].lower()
     if scheme not in _EXTRAS:
         schemes = ", ".join(f"{known}://" for known in _EXTRAS)

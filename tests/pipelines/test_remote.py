@@ -90,8 +90,7 @@ def test_objects_are_read_as_they_are_stored(name: str, store: tuple[Any, tuple[
     client, options = store
     pack = {"RC.bz2": bz2.compress, "RC.zst": zstandard.compress}.get(name, zstandard.compress)
     put(client, f"read/{name}", pack(COMMENTS) * 2)
-    discover([f"s3://dumps/read/{name}"], options)
-    batches = list(read_batches(f"s3://dumps/read/{name}", 1 << 16))
+    batches = list(read_batches(f"s3://dumps/read/{name}", 1 << 16, options=options))
     assert len(batches) > 2
     assert b"".join(batch.data for batch in batches) == COMMENTS * 2
 
@@ -99,9 +98,8 @@ def test_objects_are_read_as_they_are_stored(name: str, store: tuple[Any, tuple[
 def test_a_cut_object_is_detected(store: tuple[Any, tuple[str, ...]]) -> None:
     client, options = store
     size = put(client, "cut/RC.zst", zstandard.compress(COMMENTS)[:-9])
-    discover(["s3://dumps/cut"], options)
     with pytest.raises(CorruptDumpError, match=rf"s3://dumps/cut/RC\.zst.*at byte {size}"):
-        list(read_batches("s3://dumps/cut/RC.zst"))
+        list(read_batches("s3://dumps/cut/RC.zst", options=options))
 
 
 @pytest.mark.parametrize("address", ["s3://dumps/none", "s3://dumps/none/*.zst", "s3://none/a"])
