@@ -76,14 +76,22 @@ class PersonaResources:
         max_in_flight: Users sent to the deployment at once.
         batch_users: Users in one call of the grounded verbalizer.
         shard_users: Users whose evidence is held at once; a shard is the unit of resume.
+        patience_s: How long an endpoint may answer nothing before the step pauses.
+        usd_per_m_input, usd_per_m_output: Price of a million tokens, for the accounts.
     """
 
     replicas: int = 1
     max_in_flight: int = 64
     batch_users: int = 256
     shard_users: int = 20_000
+    patience_s: float = 120.0
+    usd_per_m_input: float = 0.0
+    usd_per_m_output: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("replicas", "max_in_flight", "batch_users", "shard_users"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")
+        for name in ("patience_s", "usd_per_m_input", "usd_per_m_output"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 0")

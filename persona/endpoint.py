@@ -1,23 +1,27 @@
 """The endpoint verbalizer: evidence in, personas out, by any OpenAI-compatible server.
 
 One request a user, one repair, then a named failure. Rate limits, server errors, time-outs and
-broken connections are retried by the client with exponential back-off (honouring Retry-After);
-when that does not help, `EndpointError` stops the step, for the server is at fault and no user.
+broken connections shrink the window of requests and are asked again (`persona.pacing`), as
+Retry-After says where it does. When nothing is answered for longer than our patience,
+`EndpointError` pauses the step, for the server is at fault and no user.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import openai
 from openai import AsyncOpenAI
+from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
 from persona.config import VerbalizeConfig
 from persona.items import UserEvidence
+from persona.pacing import Pacing, TransientError
 from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
 from persona.rewrite import Rewrite, read_rewrite, rewrite_messages, rewrite_schema
 from persona.schema import Persona, persona_json_schema
@@ -26,8 +30,9 @@ from pipelines.contract import ConfigError
 
 T = TypeVar("T")
 
-MAX_RETRIES = 6  # 0.5 s doubling to 8 s: about 25 s before a dead server stops the step
+PATIENCE_S = 120.0
 TIMEOUT_S = 120.0
+TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # HTTP statuses
 MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
 
 _FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
@@ -55,9 +60,10 @@ class EndpointVerbalizer:
     """`Verbalizer` over HTTP.
 
     Args:
-        client: Retries transient errors itself.
+        client: Retries nothing itself.
         config: Model, limits, seed.
-        max_in_flight: Requests under way at once.
+        max_in_flight: Requests under way at once, at most.
+        patience_s: How long the server may answer nothing.
     """
 
     def __init__(
@@ -65,15 +71,19 @@ class EndpointVerbalizer:
         client: AsyncOpenAI,
         config: VerbalizeConfig,
         max_in_flight: int,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._client = client
         self._config = config
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._pacing = Pacing(max_in_flight, patience_s)
+        self._spent: Counter[str] = Counter()
         self._answered = 0
         self._refused = 0
 
     @classmethod
-    def connect(cls, config: VerbalizeConfig, max_in_flight: int) -> EndpointVerbalizer:
+    def connect(
+        cls, config: VerbalizeConfig, max_in_flight: int, patience_s: float = PATIENCE_S
+    ) -> EndpointVerbalizer:
         """A verbalizer with a client of its own.
 
         Raises:
@@ -82,10 +92,10 @@ class EndpointVerbalizer:
         client = AsyncOpenAI(
             base_url=config.base_url,
             api_key=_read_key(config.api_key_file),
-            max_retries=MAX_RETRIES,
+            max_retries=0,
             timeout=TIMEOUT_S,
         )
-        return cls(client, config, max_in_flight)
+        return cls(client, config, max_in_flight, patience_s)
 
     @property
     def name(self) -> str:
@@ -99,6 +109,13 @@ class EndpointVerbalizer:
             EndpointError: The server does not serve.
         """
         return list(await asyncio.gather(*(self._verbalize(user) for user in users)))
+
+    def spent(self) -> dict[str, int]:
+        """Requests, retries, repairs and tokens since this was last asked."""
+        spent = dict(self._spent) | {"retries": self._pacing.retries}
+        self._spent.clear()
+        self._pacing.retries = 0
+        return spent
 
     async def close(self) -> None:
         """Close the connections, while the event loop still runs."""
@@ -127,35 +144,28 @@ class EndpointVerbalizer:
         self, messages: list[Message], form: dict[str, Any], read: Callable[[str], T | Failed]
     ) -> T | Failed:
         """What `read` makes of the reply, or of the one repair that a refused reply is given."""
-        async with self._slots:
-            reply, failed = await self._ask(messages, form)
+        reply, failed = await self._ask(messages, form)
+        outcome = failed or read(reply)
+        if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:
+            self._spent["repairs"] += 1
+            again = repair_messages(messages, reply, outcome.detail)
+            reply, failed = await self._ask(again, form)
             outcome = failed or read(reply)
-            if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:
-                again = repair_messages(messages, reply, outcome.detail)
-                reply, failed = await self._ask(again, form)
-                outcome = failed or read(reply)
-            return outcome
+        return outcome
 
     async def _ask(
         self, messages: list[Message], form: dict[str, Any]
     ) -> tuple[str, Failed | None]:
         """(reply, None), or what the server says is wrong with this one request."""
-        create: Any = self._client.chat.completions.create
         try:
-            completion = await create(
-                model=self._config.model,
-                messages=messages,
-                response_format=form,
-                max_tokens=self._config.max_output_tokens,
-                temperature=self._config.temperature,
-                seed=self._config.seed,
-            )
+            completion = await self._pacing.run(lambda: self._request(messages, form))
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return "", self._refusal(error)
-        except openai.APIError as error:
+        except (openai.APIError, TransientError) as error:
+            cause = error.__cause__ if isinstance(error, TransientError) else error
             raise EndpointError(
                 f"base_url={self._config.base_url!r}, model={self._config.model!r}: "
-                f"{type(error).__name__} after {MAX_RETRIES} retries ({_status(error)}); "
+                f"{type(cause).__name__} ({_status(cause)}) after {self._pacing.retries} retries; "
                 "see that the server is up and the key and model are right, then run again"
             ) from error
         self._answered += 1
@@ -166,6 +176,29 @@ class EndpointVerbalizer:
         if choice.finish_reason == "content_filter" or choice.message.refusal:
             return reply, Failed(Failure.REFUSED, "the model refused")
         return reply, None
+
+    async def _request(self, messages: list[Message], form: dict[str, Any]) -> ChatCompletion:
+        create: Any = self._client.chat.completions.create
+        self._spent["requests"] += 1
+        try:
+            completion: ChatCompletion = await create(
+                model=self._config.model,
+                messages=messages,
+                response_format=form,
+                max_tokens=self._config.max_output_tokens,
+                temperature=self._config.temperature,
+                seed=self._config.seed,
+            )
+        except openai.APIStatusError as error:
+            if error.status_code in TRANSIENT:
+                raise TransientError(retry_after_s(error.response.headers)) from error
+            raise
+        except (openai.APIConnectionError, openai.APIResponseValidationError) as error:
+            raise TransientError from error
+        if completion.usage is not None:
+            self._spent["input_tokens"] += completion.usage.prompt_tokens
+            self._spent["output_tokens"] += completion.usage.completion_tokens
+        return completion
 
     def _refusal(self, error: openai.APIStatusError) -> Failed:
         """One request the server will not take, unless it has taken none so far."""
@@ -215,7 +248,17 @@ def unfenced(reply: str) -> str:
     return text
 
 
-def _status(error: openai.APIError) -> str:
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """When a server asks to be asked again, in seconds; None if it does not say, or says a date."""
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * unit_s)
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _status(error: BaseException | None) -> str:
     return f"HTTP {error.status_code}" if isinstance(error, openai.APIStatusError) else "no reply"
 
 

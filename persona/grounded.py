@@ -73,6 +73,10 @@ class GroundedVerbalizer:
         """One outcome for each user, in order."""
         return [verbalize_user(user, self._seed) for user in users]
 
+    def spent(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
 
 def verbalize_user(user: UserEvidence, seed: int) -> Outcome:
     """The persona of one user, or why there is none."""

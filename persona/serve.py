@@ -17,7 +17,7 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import EndpointVerbalizer
+from persona.endpoint import PATIENCE_S, EndpointVerbalizer
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
 from persona.pictures import Pictures
@@ -27,6 +27,8 @@ from persona.verbalizer import Failed, Failure, Verbalizer, outcome_tables
 
 APP = "personas"
 
+Answer = tuple[pa.Table, pa.Table, dict[str, int]]
+
 
 class PersonaDeployment:
     """Loads its verbalizer once, then answers batches of evidence."""
@@ -34,13 +36,13 @@ class PersonaDeployment:
     def __init__(self, load: Callable[[], Verbalizer]) -> None:
         self._verbalizer = load()
 
-    async def __call__(self, evidence: pa.Table, pictures: Pictures) -> tuple[pa.Table, pa.Table]:
-        """(PERSONAS, QUARANTINE) rows of whole users, in their order."""
+    async def __call__(self, evidence: pa.Table, pictures: Pictures) -> Answer:
+        """(PERSONAS, QUARANTINE) rows of whole users, in their order, and what they cost."""
         users = [
             replace(user, pictures=pictures.get(user.user_id, {})) for user in group_users(evidence)
         ]
         outcomes = await self._verbalizer.verbalize(users)
-        return outcome_tables(users, outcomes, self._verbalizer.name)
+        return (*outcome_tables(users, outcomes, self._verbalizer.name), self._verbalizer.spent())
 
     async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
         """The prompt in the role of the persona."""
@@ -49,11 +51,13 @@ class PersonaDeployment:
         return Failed(Failure.REFUSED, f"{self._verbalizer.name} rewrites no prompts")
 
 
-def load_verbalizer(config: VerbalizeConfig, max_in_flight: int) -> Verbalizer:
+def load_verbalizer(
+    config: VerbalizeConfig, max_in_flight: int, patience_s: float = PATIENCE_S
+) -> Verbalizer:
     """The verbalizer that a configuration names."""
     if config.verbalizer == "grounded":
         return GroundedVerbalizer(config.seed)
-    return EndpointVerbalizer.connect(config, max_in_flight)
+    return EndpointVerbalizer.connect(config, max_in_flight, patience_s)
 
 
 def _serve_is_up() -> bool:
@@ -77,7 +81,8 @@ def serving(
     was_up = _serve_is_up()
     if not was_up:
         serve.start(proxy_location="Disabled")
-    load = partial(load_verbalizer, config, max(1, resources.max_in_flight // resources.replicas))
+    in_flight = max(1, resources.max_in_flight // resources.replicas)
+    load = partial(load_verbalizer, config, in_flight, resources.patience_s)
     deployment = serve.deployment(
         PersonaDeployment,
         name=APP,

@@ -3,14 +3,16 @@
 The driver streams batches of users through the deployment's handle, a bounded number at once, and
 keeps every batch that comes back. A part of EVIDENCE is a shard: when its last batch is in, its
 batches become one part of PERSONAS and one of QUARANTINE. So a killed step, or one whose endpoint
-died, goes on at the first batch that is missing.
+died, goes on at the first batch that is missing. Users whose evidence is as it was in the last run
+are not sent at all (`persona.earlier`).
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,15 +24,18 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from persona.config import PersonaResources, VerbalizeConfig
+from persona.earlier import MADE_BY, Earlier, Split, made_by
 from persona.endpoint import EndpointError
 from persona.pictures import Pictures, extract_pictures, pictures_of
-from persona.serve import serving
+from persona.serve import Answer, serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
 
 MAX_SENDS = 3  # of one batch; a batch that kills every replica is at fault itself
 
 _OUTPUTS = (PERSONAS, QUARANTINE)
+
+Spent = Mapping[str, int]  # requests, retries, repairs, input_tokens, output_tokens
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,18 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     files = EVIDENCE.files(run)
     if not files:
         raise MissingInputError(f"no evidence at {EVIDENCE.path(run)}; run build_evidence first")
-    work = _Work(run)
+    work, earlier = _Work(run, made_by(config)), Earlier(run, config)
     per_call = resources.batch_users if config.verbalizer == "grounded" else 1
     calls = max(2 * resources.replicas, resources.max_in_flight // per_call)
     with serving(config, resources, max_ongoing=calls) as handle:
         for done, path in enumerate(files, start=1):
             if not work.finished(path.stem):
-                _stream(handle, _pending(path, per_call, config, work), calls, work)
-                work.finish(path.stem)
+                split = earlier.split(pq.read_table(path))
+                _stream(handle, _pending(path.stem, split, per_call, config, work), calls, work)
+                work.finish(path.stem, split)
             run.progress(done, len(files), "shards")
     work.remove()
-    return _counts(run)
+    return _counts(run, resources)
 
 
 def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:
@@ -77,9 +83,11 @@ def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:
         yield evidence.slice(start, stop - start).combine_chunks()
 
 
-def _pending(path: Path, per_call: int, config: VerbalizeConfig, work: _Work) -> Iterator[_Batch]:
+def _pending(
+    part: str, split: Split, per_call: int, config: VerbalizeConfig, work: _Work
+) -> Iterator[_Batch]:
     """Batches of one evidence part that did not come back yet, with the pictures they show."""
-    evidence, part = pq.read_table(path), path.stem
+    evidence = split.fresh
     folder = work.pictures(part)
     if config.archive and config.verbalizer == "openai":
         extract_pictures(evidence, Path(config.archive), folder)
@@ -91,7 +99,8 @@ def _pending(path: Path, per_call: int, config: VerbalizeConfig, work: _Work) ->
 class _Work:
     """Batches that came back, until their part is whole; survives a kill in the staging folder."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, mark: str) -> None:
+        self._mark = {MADE_BY: mark}
         self._outputs = {table.name: run.staged(table) for table in _OUTPUTS}
         self._folder = run.staged(PERSONAS).parent / "_batches"
 
@@ -103,25 +112,32 @@ class _Work:
         """Whether a batch came back before; its last file is written last."""
         return self._path(part, QUARANTINE, index).exists()
 
-    def keep(self, batch: _Batch, personas: pa.Table, quarantine: pa.Table) -> None:
-        """Write what came back for a batch."""
+    def keep(self, batch: _Batch, personas: pa.Table, quarantine: pa.Table, spent: Spent) -> None:
+        """Write what came back for a batch, and what it cost."""
         for table, rows in ((PERSONAS, personas), (QUARANTINE, quarantine)):
             path = self._path(batch.part, table, batch.index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            table.write(path.parent, rows, path.stem)
+            table.write(path.parent, rows, path.stem, _as_metadata(spent))
 
     def pictures(self, part: str) -> Path:
         """Folder of the small pictures of a part."""
         return self._folder / part / "pictures"
 
-    def finish(self, part: str) -> None:
-        """Join the batches of a part, in order."""
+    def finish(self, part: str, split: Split) -> None:
+        """Join the batches of a part with what needed none, by user."""
+        spent = Counter({"kept": split.kept.num_rows, "shared": len(split.twins)})
         for table in _OUTPUTS:
             paths = sorted((self._folder / part / table.name).glob("*.parquet"))
-            rows = [table.check(pq.read_table(path)) for path in paths]
-            table.write(
-                self._outputs[table.name], pa.concat_tables(rows) if rows else table.empty(), part
-            )
+            found = [pq.read_table(path) for path in paths]
+            rows = pa.concat_tables([table.empty(), *(table.check(batch) for batch in found)])
+            rows = _with_twins(rows, split.twins)
+            if table is PERSONAS:
+                rows = pa.concat_tables([rows, split.kept])
+            else:
+                for batch in found:
+                    spent.update(_spent(batch.schema))
+            metadata = self._mark | _as_metadata(spent)
+            table.write(self._outputs[table.name], rows.sort_by("user_id"), part, metadata)
         shutil.rmtree(self._folder / part, ignore_errors=True)
 
     def remove(self) -> None:
@@ -150,23 +166,21 @@ def _send(handle: DeploymentHandle, batch: _Batch) -> DeploymentResponse:
 def _collect(
     handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse, work: _Work
 ) -> None:
-    personas, quarantine = _answer(handle, batch, response)
+    personas, quarantine, spent = _answer(handle, batch, response)
     num_users = len(pc.unique(batch.evidence.column("user_id")))
     if personas.num_rows + quarantine.num_rows != num_users:
         raise ContractError(
             f"{batch.part}, batch {batch.index}: {num_users} users sent, {personas.num_rows} "
             f"personas and {quarantine.num_rows} quarantined came back"
         )
-    work.keep(batch, personas, quarantine)
+    work.keep(batch, personas, quarantine, spent)
 
 
-def _answer(
-    handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse
-) -> tuple[pa.Table, pa.Table]:
+def _answer(handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse) -> Answer:
     """The answer to a batch, sent again where the replica died under it (Serve replaces it)."""
     for send in range(1, MAX_SENDS + 1):
         try:
-            personas, quarantine = response.result()
+            answer: Answer = response.result()
         except (ActorDiedError, ActorUnavailableError):
             if send == MAX_SENDS:
                 raise
@@ -176,17 +190,47 @@ def _answer(
                 raise error.cause from error
             raise
         else:
-            return personas, quarantine
+            return answer
     raise AssertionError("unreachable: the last send returns or raises")
 
 
-def _counts(run: Run) -> Counts:
+def _with_twins(rows: pa.Table, twins: dict[str, str]) -> pa.Table:
+    """The rows, and again for every user whose evidence is that of one of them."""
+    ids = rows.column("user_id").to_pylist()
+    place = {user: index for index, user in enumerate(ids)}
+    pairs = [(twin, place[one]) for twin, one in twins.items() if one in place]
+    if not pairs:
+        return rows
+    again = rows.take([index for _, index in pairs])
+    named = again.set_column(0, rows.schema.field(0), pa.array([twin for twin, _ in pairs]))
+    return pa.concat_tables([rows, named])
+
+
+def _as_metadata(spent: Spent) -> dict[str, str]:
+    return {"spent": json.dumps(dict(sorted(spent.items())))}
+
+
+def _spent(schema: pa.Schema) -> Spent:
+    return dict(json.loads((schema.metadata or {}).get(b"spent", b"{}")))
+
+
+def _counts(run: Run, resources: PersonaResources) -> Counts:
+    """Users by outcome; as metrics the accounts, also of batches that an earlier try had sent."""
     personas = sum(pq.read_metadata(f).num_rows for f in run.staged(PERSONAS).glob("*.parquet"))
     reasons: Counter[str] = Counter()
+    spent: Counter[str] = Counter()
     for path in sorted(run.staged(QUARANTINE).glob("*.parquet")):
-        reasons.update(pq.read_table(path, columns=["reason"]).column("reason").to_pylist())
+        table = pq.read_table(path, columns=["reason"])
+        reasons.update(table.column("reason").to_pylist())
+        spent.update(_spent(table.schema))
+    cost = spent["input_tokens"] * resources.usd_per_m_input
+    cost += spent["output_tokens"] * resources.usd_per_m_output
+    metrics = {name: float(count) for name, count in sorted(spent.items()) if count}
+    if cost:
+        metrics["usd"] = cost / 1e6
     return Counts(
         rows_in=personas + sum(reasons.values()),
         rows_out=personas,
         rejected=dict(sorted(reasons.items())),
+        metrics=metrics,
     )

@@ -54,6 +54,10 @@ class Verbalizer(Protocol):
         """One outcome for each user, in order."""
         ...
 
+    def spent(self) -> dict[str, int]:
+        """Requests, retries, repairs, input_tokens, output_tokens since this was last asked."""
+        ...
+
 
 def find_failure(persona: Persona, user: UserEvidence, prompt: str = "") -> Failed | None:
     """What makes a well-formed persona unacceptable; None if nothing does.

@@ -46,7 +46,7 @@ class HandleVerbalizer:
         told = [user for user in users if user.items]
         if not told:
             return [Failed(Failure.NOTHING_TO_SAY, "no evidence")] * len(users)
-        personas, quarantine = await self._handle.remote(evidence_table(told), {})
+        personas, quarantine, _ = await self._handle.remote(evidence_table(told), {})
         found: dict[str, Outcome] = {
             row["user_id"]: Persona.model_validate_json(row["persona"])
             for row in personas.to_pylist()
@@ -55,6 +55,10 @@ class HandleVerbalizer:
             found[row["user_id"]] = Failed(Failure(row["reason"]), row["detail"])
         nothing = Failed(Failure.NOTHING_TO_SAY, "no evidence")
         return [found.get(user.user_id, nothing) for user in users]
+
+    def spent(self) -> dict[str, int]:
+        """Nothing: the deployment keeps the accounts."""
+        return {}
 
     async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
         """The prompt in the role of the persona."""

@@ -176,6 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
                     "created": 0,
                     "model": body["model"],
                     "choices": [choice],
+                    "usage": {
+                        "prompt_tokens": 100,
+                        "completion_tokens": 20,
+                        "total_tokens": 120,
+                    },
                 },
             )
 

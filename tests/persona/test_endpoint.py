@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from persona import endpoint
 from persona.config import VerbalizeConfig
 from persona.endpoint import EndpointError, EndpointVerbalizer
 from persona.items import UserEvidence
@@ -50,9 +49,11 @@ def config_of(server: ChatServer, api_key_file: str = "") -> VerbalizeConfig:
     )
 
 
-def verbalize(server: ChatServer, *users: UserEvidence, in_flight: int = 8) -> list[Outcome]:
+def verbalize(
+    server: ChatServer, *users: UserEvidence, in_flight: int = 8, patience_s: float = 60.0
+) -> list[Outcome]:
     async def run() -> list[Outcome]:
-        verbalizer = EndpointVerbalizer.connect(config_of(server), in_flight)
+        verbalizer = EndpointVerbalizer.connect(config_of(server), in_flight, patience_s)
         try:
             return await verbalizer.verbalize(users)
         finally:
@@ -148,13 +149,41 @@ def test_a_model_that_obeys_injected_text_is_caught(server: ChatServer, place: i
 
 
 @pytest.mark.parametrize("status", ["http401", "http404", "http500"])
-def test_a_server_that_does_not_serve_stops_the_step(
-    server: ChatServer, status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(endpoint, "MAX_RETRIES", 2)
+def test_a_server_that_does_not_serve_stops_the_step(server: ChatServer, status: str) -> None:
     with pytest.raises(EndpointError, match=f"HTTP {status[4:]}.*run again"):
-        verbalize(server, scripted(status))
-    assert len(server.requests) == (3 if status == "http500" else 1)
+        verbalize(server, scripted(status), patience_s=0.2)
+    assert len(server.requests) > 3 if status == "http500" else len(server.requests) == 1
+
+
+def test_requests_retries_repairs_and_tokens_are_accounted(server: ChatServer) -> None:
+    async def run() -> list[dict[str, int]]:
+        verbalizer = EndpointVerbalizer.connect(config_of(server), 2)
+        await verbalizer.verbalize([scripted("http429_broken_ok"), thin_user()])
+        accounts = [verbalizer.spent(), verbalizer.spent()]
+        await verbalizer.close()
+        return accounts
+
+    spent, after = asyncio.run(run())
+    # Four requests, of which three were answered, with 100 tokens in and 20 out each.
+    assert spent == {
+        "requests": 4,
+        "retries": 1,
+        "repairs": 1,
+        "input_tokens": 300,
+        "output_tokens": 60,
+    }
+    assert after == {"retries": 0}
+
+
+def test_storms_of_errors_are_survived(server: ChatServer) -> None:
+    storm = "_".join(["drop", *["http429", "http500", "http503"] * 2])
+    users = [
+        UserEvidence(f"u{i}", (subreddit(f"script_{storm}_ok", 1.0), subreddit(f"s{i}", 0.1)))
+        for i in range(12)
+    ]
+    outcomes = verbalize(server, *users)
+    assert all(isinstance(outcome, Persona) for outcome in outcomes)
+    assert len(server.requests) == 12 * 8
 
 
 def test_a_server_that_refuses_everybody_is_at_fault_itself(server: ChatServer) -> None:
@@ -163,12 +192,11 @@ def test_a_server_that_refuses_everybody_is_at_fault_itself(server: ChatServer) 
         verbalize(server, *users, in_flight=1)
 
 
-def test_nobody_listening_is_an_endpoint_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "MAX_RETRIES", 0)
+def test_nobody_listening_is_an_endpoint_error() -> None:
     with chat_server() as gone:
         pass
     with pytest.raises(EndpointError, match="no reply"):
-        verbalize(gone, thin_user())
+        verbalize(gone, thin_user(), patience_s=0.0)
 
 
 def test_the_key_comes_from_a_file(server: ChatServer, tmp_path: Path) -> None:

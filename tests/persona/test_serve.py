@@ -24,19 +24,23 @@ class TellsPictures:
     async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
         return [Failed(Failure.REFUSED, str(dict(user.pictures))) for user in users]
 
+    def spent(self) -> dict[str, int]:
+        return {"requests": 7}
+
 
 def test_it_only_converts() -> None:
     users = [rich_user("ann"), thin_user("bob")]
     deployment = PersonaDeployment(lambda: load_verbalizer(VerbalizeConfig(seed=4), 1))
     outcomes = [verbalize_user(user, seed=4) for user in users]
     answered = asyncio.run(deployment(evidence_table(users), {}))
-    assert answered == outcome_tables(users, outcomes, "grounded")
+    assert answered == (*outcome_tables(users, outcomes, "grounded"), {})
 
 
 def test_pictures_reach_their_users() -> None:
     users = [rich_user("ann"), thin_user("bob")]
     deployment = PersonaDeployment(TellsPictures)
-    _, told = asyncio.run(deployment(evidence_table(users), {"ann": {"i:abc": b"x"}}))
+    _, told, spent = asyncio.run(deployment(evidence_table(users), {"ann": {"i:abc": b"x"}}))
+    assert spent == {"requests": 7}
     assert told.column("detail").to_pylist() == ["{'i:abc': b'x'}", "{}"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from persona.serve import _serve_is_up
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from persona.verbalize import user_batches, verbalize
 from persona.verbalizer import outcome_tables
-from pipelines.contract import ConfigError, Counts, MissingInputError, Run
+from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from tests.persona.chat_server import ChatServer, chat_server
 from tests.persona.examples import image, rich_user, subreddit, thin_user
-from tests.persona.synthetic import make_run
+from tests.persona.synthetic import make_run, publish_staged
 from tests.persona.test_pictures import archive, jpeg
 
 NUM_USERS = 23
@@ -43,6 +44,15 @@ def many_users(number: int = NUM_USERS) -> list[UserEvidence]:
     return users
 
 
+def distinct(number: int) -> list[UserEvidence]:
+    """Users without texts, each with evidence of their own: none is answered by another's."""
+    users = [thin_user(f"user{i:04d}") for i in range(number)]
+    return [
+        UserEvidence(user.user_id, (*user.items, subreddit(f"own{i}", 0.1)))
+        for i, user in enumerate(users)
+    ]
+
+
 def publish(run: Run, users: list[UserEvidence], parts: int = 2) -> list[UserEvidence]:
     folder = EVIDENCE.path(run)
     folder.mkdir(parents=True)
@@ -51,6 +61,17 @@ def publish(run: Run, users: list[UserEvidence], parts: int = 2) -> list[UserEvi
         chunk = evidence_table(users[part * size : (part + 1) * size])
         EVIDENCE.write(folder, chunk, f"part-{part:05d}")
     return users
+
+
+def republish(run: Run, users: list[UserEvidence]) -> None:
+    shutil.rmtree(EVIDENCE.path(run))
+    publish(run, users)
+
+
+def publish_staged_again(run: Run, *tables: Table) -> None:
+    for table in tables:
+        shutil.rmtree(table.path(run))
+    publish_staged(run, *tables)
 
 
 def staged(run: Run) -> tuple[pa.Table, pa.Table]:
@@ -111,7 +132,7 @@ class TestThroughServe:
 
     def test_a_dead_endpoint_loses_nothing(self, tmp_path: Path) -> None:
         run = make_run(tmp_path)
-        users = [thin_user(f"user{i:04d}") for i in range(12)]
+        users = distinct(12)
         users[7] = UserEvidence(users[7].user_id, (subreddit("script_http401_ok", 1.0),))
         publish(run, users, parts=1)
         with chat_server() as server:
@@ -139,6 +160,47 @@ class TestThroughServe:
         assert [part["type"] for part in shown] == ["text", "text", "image_url"]
         assert shown[1]["text"] == "Image i:good:"
         assert shown[2]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+
+    def test_unchanged_evidence_is_never_sent_again(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        users = publish(run, distinct(6))
+        with chat_server() as server:
+            config = replace(endpoint_config(server), model="one")
+            counts = verbalize(config, PersonaResources(usd_per_m_input=2.0), run)
+            assert (len(server.requests), counts.metrics["input_tokens"]) == (6, 600.0)
+            assert counts.metrics["usd"] == pytest.approx(600 * 2.0 / 1e6)
+            publish_staged(run, PERSONAS, QUARANTINE)
+            changed = UserEvidence(users[4].user_id, (*users[4].items, subreddit("more", 0.05)))
+            republish(run, [*users[:4], changed, users[5]])
+            again = verbalize(config, PersonaResources(), run)
+            assert len(server.requests) == 7
+            assert (again.metrics["kept"], again.rows_out) == (5.0, 6)
+            before = PERSONAS.read(run).to_pylist()
+            after = staged(run)[0].to_pylist()
+            assert [row["user_id"] for row in after] == [user.user_id for user in users]
+            assert [a == b for a, b in zip(after, before, strict=True)] == [True] * 4 + [
+                False,
+                True,
+            ]
+            publish_staged_again(run, PERSONAS, QUARANTINE)
+            verbalize(replace(config, temperature=0.5), PersonaResources(), run)
+            assert len(server.requests) == 7 + 6  # made otherwise, so all are made again
+
+    def test_the_same_evidence_is_asked_about_once(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        bad = UserEvidence("user0009", (subreddit("script_broken", 1.0),))
+        users = [*(thin_user(f"user{i:04d}") for i in range(5)), bad]
+        users.append(UserEvidence("user0010", bad.items))
+        publish(run, users, parts=1)
+        with chat_server() as server:
+            counts = verbalize(endpoint_config(server), PersonaResources(), run)
+            assert len(server.requests) == 1 + 2
+        assert (counts.rows_out, counts.rejected) == (5, {"invalid_json": 2})
+        assert counts.metrics["shared"] == 5.0
+        personas, quarantine = staged(run)
+        assert personas.column("user_id").to_pylist() == [f"user{i:04d}" for i in range(5)]
+        assert len(set(personas.column("persona").to_pylist())) == 1
+        assert quarantine.column("user_id").to_pylist() == ["user0009", "user0010"]
 
     def test_bad_replies_are_quarantined_and_counted(self, tmp_path: Path) -> None:
         run = make_run(tmp_path)
@@ -199,7 +261,7 @@ def test_serve_is_shut_down_if_the_step_started_it(tmp_path: Path, ray_local: No
 def test_a_killed_driver_is_gone_on_from(tmp_path: Path, ray_local: None) -> None:
     """The cluster outlives the driver, and so does the app that the driver left behind."""
     run = make_run(tmp_path)
-    users = publish(run, [thin_user(f"user{i:04d}") for i in range(30)], parts=3)
+    users = publish(run, distinct(30), parts=3)
     address = ray.get_runtime_context().gcs_address
     with chat_server(delay_s=0.05) as server:
         words = ["-m", "tests.persona.run_verbalize", str(tmp_path), server.base_url, address]
