@@ -23,6 +23,7 @@ from persona.budget import (
 )
 from persona.config import EvidenceConfig
 from persona.items import IMAGE, SNIPPET, SUBREDDIT, TAG, tag_id
+from persona.neighbours import Anchors, neighbour_rows
 from persona.privacy import mentions_sensitive, sensitive_category
 from persona.tables import EVIDENCE
 from persona.taste import (
@@ -46,6 +47,7 @@ class ShardInputs:
     Args:
         user_ids: Sorted.
         clip: p(z_u), unit rows [U, D], in the order of user_ids.
+        z: z_u, unit rows [U, d].
         has_images: v_u was an input of z_u, in the same order.
         salient: Columns of SALIENT_SUBREDDITS.
         snippets: Columns of SNIPPETS.
@@ -55,6 +57,7 @@ class ShardInputs:
 
     user_ids: list[str]
     clip: Floats
+    z: Floats
     has_images: NDArray[np.bool_]
     salient: pl.DataFrame
     snippets: pl.DataFrame
@@ -76,16 +79,26 @@ def assemble(
     vocabulary: TagVocabulary,
     populations: Populations,
     config: EvidenceConfig,
+    anchors: Anchors | None = None,
 ) -> Assembled:
-    """EVIDENCE of one shard; every user's tokens stay within `config.token_budget`."""
+    """EVIDENCE of one shard; every user's tokens stay within `config.token_budget`.
+
+    Args:
+        inputs: Of the shard.
+        vocabulary, populations: Tags, and what is usual of them.
+        config: Limits.
+        anchors: Users that cold ones are compared with; None: nothing is inferred from others.
+    """
+    allowed = _allowed(inputs.salient)
     tags = tag_rows(inputs, vocabulary, populations, config.tags_per_facet)
     images = image_rows(inputs, config.max_images)
     visual = within(
-        pl.concat([tags, images]).sort("user_id", "order", maintain_order=True),
+        pl.concat([tags, images, *_inferred(inputs, allowed, anchors, config)]).sort(
+            "user_id", "order", maintain_order=True
+        ),
         ["user_id"],
         pl.lit(int(config.token_budget * VISUAL_SHARE)),
     )
-    allowed = _allowed(inputs.salient)
     spent = visual.group_by("user_id").agg(spent=pl.col("tokens").sum())
     shares = (
         allowed.sort("user_id", "rank")
@@ -218,6 +231,14 @@ def image_rows(inputs: ShardInputs, max_images: int) -> pl.DataFrame:
         inferred=pl.lit(False),
         order=2_000_000_000 + pl.col("place"),
     )
+
+
+def _inferred(
+    inputs: ShardInputs, own: pl.DataFrame, anchors: Anchors | None, config: EvidenceConfig
+) -> list[pl.DataFrame]:
+    if anchors is None:
+        return []
+    return [neighbour_rows(inputs.user_ids, inputs.z, own, anchors, config.cold_subreddits)]
 
 
 def _allowed(rows: pl.DataFrame) -> pl.DataFrame:

@@ -18,12 +18,14 @@ class EvidenceConfig:
         max_subreddits: Subreddits that share the budget.
         tags_per_facet: Visual tags kept for each facet.
         max_images: Exemplar images, those nearest p(z_u).
+        cold_subreddits: Users with fewer subreddits get interests inferred from alike users, too.
     """
 
     token_budget: int = 2048
     max_subreddits: int = 8
     tags_per_facet: int = 2
     max_images: int = 4
+    cold_subreddits: int = 3
 
     def __post_init__(self) -> None:
         if not 0 < self.token_budget <= MAX_TOKEN_BUDGET:

@@ -19,6 +19,7 @@ from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig, PersonaResources
+from persona.neighbours import MAX_ANCHORS, Anchors
 from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE
@@ -27,6 +28,7 @@ from pipelines.contract import ContractError, Counts, MissingInputError, Run
 from pipelines.tables import MEDIA, SNIPPETS
 
 POPULATIONS = "tag_populations"  # in the metadata of the files of EVIDENCE
+MIN_ANCHOR_SUBREDDITS = 3
 _BATCH_USERS = 8192
 
 
@@ -44,9 +46,11 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
     metadata = {POPULATIONS: populations.to_json()}
     if not shards:
         EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
+    anchors = load_anchors(run)
     told, rows, dropped = 0, 0, Counter[str]()
     for shard in shards:
-        assembled = assemble(tables.read(shard, vocabulary), vocabulary, populations, config)
+        inputs = tables.read(shard, vocabulary)
+        assembled = assemble(inputs, vocabulary, populations, config, anchors)
         EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
         dropped.update(assembled.dropped)
@@ -73,6 +77,23 @@ def load_populations(run: Run) -> Populations:
             f"{EVIDENCE.path(run)} holds no {POPULATIONS}; run build_evidence again"
         )
     return Populations.from_json(found)
+
+
+def load_anchors(run: Run) -> Anchors:
+    """Users of several subreddits, at even distances in the order of their ids."""
+    is_active = ds.field("num_subreddits") >= MIN_ANCHOR_SUBREDDITS
+    users = USER_EMBEDDINGS.dataset(run)
+    ids = users.to_table(columns=["user_id"], filter=is_active).column("user_id").unique()
+    names = np.sort(ids.to_numpy(zero_copy_only=False).astype(str))
+    chosen = pa.array(names[:: -(-len(names) // MAX_ANCHORS) or 1], pa.string())
+    is_chosen = ds.field("user_id").isin(chosen)
+    rows = users.to_table(columns=["user_id", "embedding"], filter=is_chosen).sort_by("user_id")
+    salient = SALIENT_SUBREDDITS.dataset(run).to_table(
+        columns=["user_id", "subreddit"], filter=is_chosen
+    )
+    return Anchors.of(
+        rows.column("user_id").to_pylist(), vectors(rows.column("embedding")), _frame(salient)
+    )
 
 
 def load_vocabulary(run: Run) -> TagVocabulary:
@@ -116,7 +137,9 @@ class _UserTables:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._by_user = {
-            "users": UserTable(USER_EMBEDDINGS, run, ["user_id", "clip_embedding", "has_images"]),
+            "users": UserTable(
+                USER_EMBEDDINGS, run, ["user_id", "embedding", "clip_embedding", "has_images"]
+            ),
             "salient": UserTable(
                 SALIENT_SUBREDDITS, run, ["user_id", "subreddit", "rank", "attention"]
             ),
@@ -141,6 +164,7 @@ class _UserTables:
         return ShardInputs(
             user_ids=users.column("user_id").to_pylist(),
             clip=vectors(users.column("clip_embedding")),
+            z=vectors(users.column("embedding")),
             has_images=users.column("has_images").to_numpy(),
             salient=_frame(self._by_user["salient"].read(shard)),
             snippets=_frame(self._by_user["snippets"].read(shard)),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from persona import wording as words
-from persona.items import SNIPPET, SUBREDDIT, TAG, Item, UserEvidence
+from persona.items import NEIGHBOUR, SNIPPET, SUBREDDIT, TAG, Item, UserEvidence
 from persona.lexicon import Reading, TraitScore, read_text, score_traits
 from persona.privacy import sensitive_category
 from persona.schema import Claim, Persona, Taste, Trait
@@ -82,7 +82,11 @@ def verbalize_user(user: UserEvidence, seed: int) -> Outcome:
     """The persona of one user, or why there is none."""
     wording = Wording(user.user_id, seed)
     notes = _Notes.of(user)
-    interests = (*_interests(notes, wording), *_themes_across(notes, wording))
+    interests = (
+        *_interests(notes, wording),
+        *_themes_across(notes, wording),
+        *_neighbours(user.of(NEIGHBOUR), wording),
+    )
     aesthetic = _aesthetic(notes.tags, wording)
     scores = _scores(notes)
     affect = _affect(notes, scores, wording)
@@ -123,6 +127,20 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
             )
         )
     return claims
+
+
+def _neighbours(items: Sequence[Item], wording: Wording) -> list[Claim]:
+    """What only neighbours say; never surer than a hint."""
+    return [
+        Claim(
+            text=wording.pick("neighbour", words.INTEREST_INFERRED, place).format(
+                topic=topic(item.text).text
+            ),
+            evidence=(item.evidence_id,),
+            confidence=_clip(INFERRED_DISCOUNT * 0.5 * item.weight),
+        )
+        for place, item in enumerate(items)
+    ]
 
 
 def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: int) -> str:

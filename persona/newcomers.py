@@ -16,6 +16,7 @@ from graph.new_user import Activity, NewUser, NewUserEncoder, embed_new_user
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig
 from persona.items import UserEvidence, group_users
+from persona.neighbours import Anchors
 from persona.taste import Populations, TagVocabulary
 from pipelines.contract import ContractError
 from pipelines.tables import SNIPPETS
@@ -49,6 +50,7 @@ class Newcomers:
     encoder: NewUserEncoder
     vocabulary: TagVocabulary
     populations: Populations
+    anchors: Anchors | None = None
     config: EvidenceConfig = EvidenceConfig()
 
     def embed(self, visits: Sequence[Visit], image: Vector | None, num_images: int) -> NewUser:
@@ -78,13 +80,14 @@ class Newcomers:
         inputs = ShardInputs(
             user_ids=[NEW_USER],
             clip=user.clip_embedding[None],
+            z=user.embedding[None],
             has_images=np.array([has_images]),
             salient=salient,
             snippets=snippets,
             images=_no_images(),
             image_vectors=np.zeros((0, len(user.clip_embedding)), np.float32),
         )
-        assembled = assemble(inputs, self.vocabulary, self.populations, self.config)
+        assembled = assemble(inputs, self.vocabulary, self.populations, self.config, self.anchors)
         return next(group_users(assembled.evidence), UserEvidence(NEW_USER, ()))
 
 

@@ -26,6 +26,11 @@ INTEREST_LIGHT = (
     "Shows a passing interest in {topic}",
     "Drops by for {topic} from time to time",
 )
+INTEREST_INFERRED = (
+    "May also care for {topic}, as people of like interests do",
+    "Might take to {topic}, which people of like interests follow",
+    "Could well enjoy {topic}, to judge by people of like interests",
+)
 THEME_SUFFIX = (
     ", where the talk turns to {themes}",
     ", writing mostly about {themes}",

@@ -20,7 +20,7 @@ from embed.clip import Clip, load_clip
 from embed.tables import IMAGE_EMBEDDINGS
 from graph.new_user import NewUser, NewUserEncoder
 from graph.tables import CHECKPOINT
-from persona.evidence import load_populations, load_vocabulary
+from persona.evidence import load_anchors, load_populations, load_vocabulary
 from persona.items import IMAGE, UserEvidence
 from persona.newcomers import Newcomers, Visit, image_mean
 from persona.pictures import small_jpeg
@@ -220,6 +220,7 @@ class PersonaService:
                 encoder=NewUserEncoder.load(CHECKPOINT.path(self._run)),
                 vocabulary=load_vocabulary(self._run),
                 populations=load_populations(self._run),
+                anchors=load_anchors(self._run),
             )
 
         return self._loaded("_newcomers", load)

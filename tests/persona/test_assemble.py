@@ -31,6 +31,7 @@ def inputs(images: pl.DataFrame, vectors: list[list[float]]) -> ShardInputs:
     return ShardInputs(
         user_ids=["ann", "bob"],
         clip=np.eye(2, dtype=np.float32),
+        z=np.eye(2, dtype=np.float32),
         has_images=np.array([True, False]),
         salient=pl.DataFrame(),
         snippets=pl.DataFrame(),

@@ -8,22 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.bench.chat_server import ChatServer, chat_server
+from orchestration.bench.injections import CANARY
+from orchestration.bench.injections import TEXTS as INJECTIONS
 from persona.config import VerbalizeConfig
 from persona.endpoint import EndpointError, EndpointVerbalizer
 from persona.items import UserEvidence
 from persona.schema import Persona
 from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError
-from tests.persona.chat_server import ChatServer, chat_server
-from tests.persona.examples import (
-    CANARY,
-    INJECTIONS,
-    injected_user,
-    rich_user,
-    snippet,
-    subreddit,
-    thin_user,
-)
+from tests.persona.examples import injected_user, rich_user, snippet, subreddit, thin_user
 
 LONG = "The quick brown fox jumps over the lazy dog beside the river"
 

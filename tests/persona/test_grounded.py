@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from orchestration.bench.injections import CANARY
+from orchestration.bench.injections import TEXTS as INJECTIONS
 from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.items import UserEvidence
 from persona.schema import Persona, num_sentences
 from persona.verbalizer import Failed, Failure, find_failure
 from tests.persona.examples import (
-    CANARY,
-    INJECTIONS,
     image,
     injected_user,
     rich_user,

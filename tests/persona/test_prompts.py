@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from orchestration.bench.chat_server import evidence_lines
+from orchestration.bench.injections import TEXTS as INJECTIONS
 from persona.items import UserEvidence
 from persona.prompts import SYSTEM_PROMPT, persona_messages, repair_messages
-from tests.persona.chat_server import evidence_lines
-from tests.persona.examples import INJECTIONS, injected_user, rich_user, snippet, subreddit
+from tests.persona.examples import injected_user, rich_user, snippet, subreddit
 
 
 def prompt_of(user: UserEvidence) -> str:

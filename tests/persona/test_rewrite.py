@@ -7,6 +7,9 @@ import json
 
 import pytest
 
+from orchestration.bench.chat_server import chat_server
+from orchestration.bench.injections import CANARY
+from orchestration.bench.injections import TEXTS as INJECTIONS
 from persona.config import VerbalizeConfig
 from persona.endpoint import EndpointVerbalizer
 from persona.grounded import verbalize_user
@@ -20,8 +23,7 @@ from persona.rewrite import (
 )
 from persona.schema import Persona
 from persona.verbalizer import Failed, Failure
-from tests.persona.chat_server import chat_server
-from tests.persona.examples import CANARY, INJECTIONS, rich_user, subreddit, tag
+from tests.persona.examples import rich_user, subreddit, tag
 
 
 def persona(*items: object) -> Persona:

@@ -19,6 +19,7 @@ import pytest
 import ray
 from ray import serve
 
+from orchestration.bench.chat_server import ChatServer, chat_server
 from persona import verbalize as step
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import EndpointError
@@ -29,7 +30,6 @@ from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from persona.verbalize import user_batches, verbalize
 from persona.verbalizer import outcome_tables
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
-from tests.persona.chat_server import ChatServer, chat_server
 from tests.persona.examples import image, rich_user, subreddit, thin_user
 from tests.persona.synthetic import make_run, publish_staged
 from tests.persona.test_pictures import archive, jpeg

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from ray import serve
 
+from orchestration.bench.chat_server import chat_server
 from persona.config import VerbalizeConfig
 from persona.schema import Persona
 from persona.web.config import ApiConfig
 from persona.web.deploy import API, build, read_file, read_settings
 from pipelines.contract import ConfigError, Run
-from tests.persona.chat_server import chat_server
 from tests.persona.synthetic import user_id
 
 
