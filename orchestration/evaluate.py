@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,19 @@ from orchestration.evaluation.truth import Truth, read_truth
 from orchestration.evaluation.user_map import user_map
 from orchestration.tables import EVALUATION
 from persona.config import PersonaResources
+from persona.grounded import GroundedVerbalizer, verbalize_user
+from persona.items import SUBREDDIT, group_users
+from persona.population import diversity, heldout_recall
 from persona.quality import clip_text, grounded_claim_share
 from persona.schema import Persona
 from persona.tables import EVIDENCE, PERSONAS
+from persona.verbalizer import outcome_tables
 from pipelines.contract import Counts, Run, Table
 from pipelines.tables import INTERACTIONS
 
 Metrics = dict[str, Any]
+
+MAX_RECALL_USERS = 2000  # the recall compares each with all others
 
 
 def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> Counts:
@@ -116,11 +123,10 @@ def salience_metrics(truth: Truth, run: Run) -> Metrics:
 
 def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
     """Grounding of the claims, and whether a persona fits its user's held-out images."""
-    evidence = EVIDENCE.read(run, columns=["user_id", "evidence_id"])
-    metrics: Metrics = {
-        "count": len(personas),
-        "grounded_claim_share": grounded_claim_share(personas.to_arrow(), evidence),
-    }
+    sides = side_by_side(config, personas, run)
+    alone = sides.get(personas["verbalizer"][0]) if personas["verbalizer"].n_unique() == 1 else None
+    stated = stated_metrics(personas, run, config.seed) if alone is None else alone
+    metrics: Metrics = {"count": len(personas), **stated, "by_verbalizer": sides}
     if not HELDOUT_TARGETS.read(run).num_rows:
         return metrics
     heldout = _frame(HELDOUT_TARGETS, run).sort("user_id")
@@ -133,6 +139,47 @@ def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) ->
         unit(text_UD), matrix(both["embedding"]), config.permutations, config.seed
     )
     return metrics | {"own_vs_other": won, "permutation_p": p_value, "tested_users": len(both)}
+
+
+def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
+    """Grounding, diversity, and what the texts lead to: what takes nothing but the personas."""
+    evidence = EVIDENCE.read(run, columns=["user_id", "evidence_id", "kind", "subreddit"])
+    shown = pl.DataFrame(pl.from_arrow(evidence)).filter(pl.col("kind") == SUBREDDIT)
+    parsed = [Persona.model_validate_json(text) for text in personas["persona"]]
+    texts = dict(zip(personas["user_id"], (" ".join(p.texts()) for p in parsed), strict=True))
+    sampled = dict(sorted(texts.items())[:MAX_RECALL_USERS])
+    claims = sum(len(list(persona.claims())) for persona in parsed)
+    return {
+        "grounded_claim_share": grounded_claim_share(personas.to_arrow(), evidence),
+        "claims_a_persona": claims / len(parsed) if parsed else math.nan,
+        "diversity": diversity(list(texts.values()), seed),
+        "heldout_subreddits": heldout_recall(
+            sampled,
+            _subreddits(shown, sampled),
+            _subreddits(_frame(SALIENT_SUBREDDITS, run), sampled),
+        ),
+    }
+
+
+def side_by_side(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
+    """The same figures by verbalizer; beside models always the grounded one, on their evidence."""
+    found = {}
+    for (name,), group in personas.group_by("verbalizer", maintain_order=True):
+        found[str(name)] = group
+    if found and GroundedVerbalizer.name not in found:
+        rule = pl.col("user_id").is_in(personas["user_id"].head(MAX_RECALL_USERS).implode())
+        evidence = _frame(EVIDENCE, run).filter(rule).to_arrow().cast(EVIDENCE.schema)
+        users = list(group_users(evidence))
+        outcomes = [verbalize_user(user, config.seed) for user in users]
+        rows, _ = outcome_tables(users, outcomes, GroundedVerbalizer.name)
+        found[GroundedVerbalizer.name] = pl.DataFrame(pl.from_arrow(rows))
+    return {name: stated_metrics(rows, run, config.seed) for name, rows in found.items()}
+
+
+def _subreddits(rows: pl.DataFrame, users: Collection[str]) -> dict[str, frozenset[str]]:
+    kept = rows.filter(pl.col("user_id").is_in(list(users)))
+    lists = kept.group_by("user_id").agg(pl.col("subreddit"))
+    return {user: frozenset(names) for user, names in lists.iter_rows()}
 
 
 def shipped_zero_shot(clip: ClipConfig) -> Metrics:
