@@ -32,14 +32,23 @@ from pipelines.spill import Part, Spiller, merged, plan
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
 
+# Bytes of lines parsed together: what a batch costs besides its lines is a tenth of it then.
+BATCH_BYTES = 32 << 20
 TABLES = (SUBMISSIONS, COMMENTS, MEDIA, REJECTS)
 
 
 class ReadDump(beam.DoFn):
     """(position, dump) -> its spills; in `tally` what became of its lines, in `corrupt` errors."""
 
-    def __init__(self, config: IngestConfig, threads: int, folders: dict[str, Path]) -> None:
+    def __init__(
+        self,
+        config: IngestConfig,
+        resources: BeamResources,
+        threads: int,
+        folders: dict[str, Path],
+    ) -> None:
         self._config = config
+        self._options = resources.options
         self._threads = threads
         self._folders = folders
 
@@ -79,7 +88,7 @@ class ReadDump(beam.DoFn):
         waiting: deque[tuple[LineBatch, Future[Parsed]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
             try:
-                for batch in read_batches(Path(dump.path)):
+                for batch in read_batches(dump.path, BATCH_BYTES, options=self._options):
                     waiting.append((batch, pool.submit(parse, batch)))
                     if len(waiting) > self._threads:
                         yield _finished(waiting)
@@ -147,7 +156,7 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
         MissingInputError: No dump of the month, or no key file.
         CorruptDumpError: A dump is cut or damaged and config.on_corrupt is "fail".
     """
-    dumps = _dumps_of(config, run)
+    dumps = _dumps_of(config, resources, run)
     Pseudonyms.from_file(config.key_file)
     num_bytes = sum(dump.size_bytes for dump in dumps)
     work = run.staged(SUBMISSIONS).parent / "_work"
@@ -175,11 +184,12 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
         dropped=tally.dropped,
         written=written,
         metrics=metrics,
+        notes={error.path: error.note for error in corrupt},
     ).assert_balanced()
 
 
-def _dumps_of(config: IngestConfig, run: Run) -> list[Dump]:
-    by_month = discover(config.inputs)
+def _dumps_of(config: IngestConfig, resources: BeamResources, run: Run) -> list[Dump]:
+    by_month = discover(config.inputs, resources.options)
     if run.month is None:
         raise ConfigError(f"run.month=None: expected one of {', '.join(by_month)}")
     if run.month not in by_month:
@@ -196,7 +206,7 @@ def _run_pipeline(
     folders: dict[str, Path],
     work: Path,
 ) -> None:
-    read = ReadDump(config, resources.threads_of(len(dumps)), folders)
+    read = ReadDump(config, resources, resources.threads_of(len(dumps)), folders)
     with pipeline(resources, work / "workers.log") as root:
         parsed = (
             root

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 from string import ascii_letters, digits
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.native.scan import ABSENT, NULL, TEXT, Field, kernel
+from pipelines.native.scan import ABSENT, NULL, TEXT, kernel
 from pipelines.native.simd import byte_at
-from pipelines.native.values import Odd
 
 # A dictionary this large is begun anew: 22M authors would not fit into every worker.
 MAX_NAMES = 1 << 20
@@ -33,31 +33,18 @@ def _slot_of(name_hash, num_slots):
 
 
 @kernel
-def _codes(
-    base,
-    starts,
-    ends,
-    kinds,
-    allowed,
-    max_chars,
-    absent,
-    slots,
-    hashes,
-    arena,
-    offsets,
-    count,
-    odd,
-    out,
-):
-    """Codes of the names in lower case, new ones appended; the number of names then.
+def name_codes(base, starts, ends, kinds, table, counts, odd, out):
+    """Codes of names in lower case, int64, -1 for none; new names are appended to the table.
 
     FNV-1a 64 (Fowler, Noll, Vo).
     """
+    allowed, absent, max_chars, slots, hashes, arena, offsets = table
+    count = counts[0]
     num_slots = slots.shape[0]
     for row in range(starts.shape[0]):
         out[row] = NO_NAME
         kind = kinds[row]
-        if kind == ABSENT or kind == NULL:
+        if kind == ABSENT or kind == NULL or odd[row]:
             continue
         start, size = starts[row], ends[row] - starts[row]
         if kind != TEXT or size > max_chars:
@@ -102,7 +89,7 @@ def _codes(
             if slot == num_slots:
                 slot = 0
         out[row] = code
-    return count
+    counts[0] = count
 
 
 @kernel
@@ -150,28 +137,18 @@ class NameTable:
         self._hashes = np.empty(len(self.offsets), np.uint64)
         self._slots = np.full(2 * len(self.offsets), NO_NAME, np.int32)
 
-    def codes(self, field: Field, is_odd: Odd) -> npt.NDArray[np.int32]:
-        """The code of each line's name, int32; -1 where there is none. Others are marked odd."""
-        num_rows = len(is_odd)
-        self._reserve(num_rows)
-        out = np.empty(num_rows, np.int32)
-        self.count = _codes(
-            field.base,
-            field.start_L,
-            field.end_L,
-            field.kind_L,
-            self._allowed,
-            self._max_chars,
-            self._absent,
-            self._slots,
-            self._hashes,
-            self.arena,
-            self.offsets,
-            self.count,
-            is_odd,
-            out,
-        )
-        return out
+    def with_room_for(self, num_new: int) -> tuple[Any, ...]:
+        """The arrays that `name_codes` takes, with room for so many more names."""
+        needed = self.count + num_new + 2
+        if needed > len(self.offsets):
+            size = 1 << (needed - 1).bit_length()
+            self.offsets = _grown(self.offsets, size)
+            self.arena = _grown(self.arena, size * self._max_chars)
+            self._hashes = _grown(self._hashes, size)
+            self._slots = np.full(2 * size, NO_NAME, np.int32)
+            _fill_slots(self._slots, self._hashes, self.count)
+        kinds = (self._allowed, self._absent, self._max_chars)
+        return *kinds, self._slots, self._hashes, self.arena, self.offsets
 
     def names(self, first: int = 0) -> list[str]:
         """The names from code `first` on, in lower case."""
@@ -180,13 +157,8 @@ class NameTable:
         begin = bounds[0]
         return [text[a - begin : b - begin] for a, b in pairwise(bounds)]
 
-    def _reserve(self, num_new: int) -> None:
-        needed = self.count + num_new + 2
-        if needed <= len(self.offsets):
-            return
-        size = 1 << (needed - 1).bit_length()
-        self.offsets = np.resize(self.offsets, size)
-        self.arena = np.resize(self.arena, size * self._max_chars)
-        self._hashes = np.resize(self._hashes, size)
-        self._slots = np.full(2 * size, NO_NAME, np.int32)
-        _fill_slots(self._slots, self._hashes, self.count)
+
+def _grown(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    larger = np.empty(size, array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -1,8 +1,8 @@
 """Lines of JSON objects -> where the wanted values lie in them, at more than a gigabyte a second.
 
 A line is scanned only if it is beyond doubt: valid JSON throughout, wanted keys once each, no lone
-surrogates, numbers of at most 18 digits without exponents. Every other line is left to the caller
-(`Spans.is_odd`), who reads it in the slow way; so the two ways cannot differ.
+surrogates, numbers of at most 18 digits without exponents. Every other line is odd: it is left to
+the slow way, so that the two ways cannot differ.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 
 
 @kernel
-def _at(base, i, n):
+def byte_or_zero(base, i, n):
     return byte_at(base + i) if i < n else np.uint8(0)
 
 
@@ -65,7 +65,7 @@ def _word(base, start, end, n):
 
 
 @kernel
-def _after_space(base, i, n):
+def after_space(base, i, n):
     """First position from i on that holds no space; newlines end lines, so they are none."""
     while i < n:
         c = byte_at(base + i)
@@ -128,14 +128,14 @@ def hex4(base, i, n):
 @kernel
 def _escape_end(base, i, n):
     """End of the escape whose backslash is at i; -1 for what is none, or half of a pair."""
-    c = _at(base, i + 1, n)
+    c = byte_or_zero(base, i + 1, n)
     if c == _U:
         code = hex4(base, i + 2, n)
         if code < 0 or 0xDC00 <= code <= 0xDFFF:
             return -1
         if code < 0xD800 or code > 0xDBFF:
             return i + 6
-        if _at(base, i + 6, n) != _BACKSLASH or _at(base, i + 7, n) != _U:
+        if byte_or_zero(base, i + 6, n) != _BACKSLASH or byte_or_zero(base, i + 7, n) != _U:
             return -1
         second = hex4(base, i + 8, n)
         return i + 12 if 0xDC00 <= second <= 0xDFFF else -1
@@ -146,7 +146,7 @@ def _escape_end(base, i, n):
 
 
 @kernel
-def _text_end(base, i, n):
+def text_end(base, i, n):
     """Position of the quote that ends the text beginning at i (-1: invalid), and if it escapes."""
     is_escaped = False
     while i < n:
@@ -189,7 +189,7 @@ def _number_end(base, i, n):
     leading_zero = digits > 0 and byte_at(base + start) == _ZERO
     if digits == 0 or digits > _MAX_DIGITS or (leading_zero and digits > 1):
         return -1, INT
-    c = _at(base, i, n)
+    c = byte_or_zero(base, i, n)
     if c != _POINT:
         if (c | 32) == _E or (is_negative and leading_zero):
             return -1, INT
@@ -198,17 +198,17 @@ def _number_end(base, i, n):
     start = i
     while i < n and _ZERO <= byte_at(base + i) <= _NINE:
         i += 1
-    if i == start or digits + i - start > _MAX_DIGITS or (_at(base, i, n) | 32) == _E:
+    if i == start or digits + i - start > _MAX_DIGITS or (byte_or_zero(base, i, n) | 32) == _E:
         return -1, FLOAT
     return i, FLOAT
 
 
 @kernel
-def _scalar_end(base, i, n):
+def scalar_end(base, i, n):
     """End of the text, number or literal at i (-1: invalid), and its kind."""
-    c = _at(base, i, n)
+    c = byte_or_zero(base, i, n)
     if c == _QUOTE:
-        end, is_escaped = _text_end(base, i + 1, n)
+        end, is_escaped = text_end(base, i + 1, n)
         if end < 0:
             return -1, TEXT
         return end + 1, ESCAPED if is_escaped else TEXT
@@ -230,44 +230,44 @@ def _scalar_end(base, i, n):
 @kernel
 def _member(base, i, n):
     """Position of the value of the member whose key is at i; -1: there is no key."""
-    if _at(base, i, n) != _QUOTE:
+    if byte_or_zero(base, i, n) != _QUOTE:
         return -1
-    end, _ = _text_end(base, i + 1, n)
+    end, _ = text_end(base, i + 1, n)
     if end < 0:
         return -1
-    i = _after_space(base, end + 1, n)
-    return _after_space(base, i + 1, n) if _at(base, i, n) == _COLON else -1
+    i = after_space(base, end + 1, n)
+    return after_space(base, i + 1, n) if byte_or_zero(base, i, n) == _COLON else -1
 
 
 @kernel
-def _nested_end(base, i, n):
+def nested_end(base, i, n):
     """End of the object or list at i; -1: invalid, or too deep."""
     depth = 0
     is_object = _NO_WORD  # a bit for each level, the innermost lowest
     while True:
-        c = _at(base, i, n)
+        c = byte_or_zero(base, i, n)
         if c == _OPEN or c == _OPEN_LIST:
             if depth == _MAX_DEPTH:
                 return -1
             depth += 1
             is_object = (is_object << np.uint64(1)) | np.uint64(c == _OPEN)
-            i = _after_space(base, i + 1, n)
-            if _at(base, i, n) != c + 2:
+            i = after_space(base, i + 1, n)
+            if byte_or_zero(base, i, n) != c + 2:
                 if c == _OPEN:
                     i = _member(base, i, n)
                     if i < 0:
                         return -1
                 continue
         else:
-            i, _ = _scalar_end(base, i, n)
+            i, _ = scalar_end(base, i, n)
             if i < 0:
                 return -1
-            i = _after_space(base, i, n)
+            i = after_space(base, i, n)
         while True:
-            c = _at(base, i, n)
+            c = byte_or_zero(base, i, n)
             inside_object = is_object & np.uint64(1) == np.uint64(1)
             if c == _COMMA:
-                i = _after_space(base, i + 1, n)
+                i = after_space(base, i + 1, n)
                 if inside_object:
                     i = _member(base, i, n)
                     if i < 0:
@@ -280,7 +280,7 @@ def _nested_end(base, i, n):
             is_object >>= np.uint64(1)
             if depth == 0:
                 return i
-            i = _after_space(base, i, n)
+            i = after_space(base, i, n)
 
 
 @kernel
@@ -328,7 +328,7 @@ def _expect(base, key, value, k, field, texts, masks, sizes, fields):
 
 
 @kernel
-def _object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
+def scan_object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
     """End of the object at i; fills where its wanted values lie. -1: invalid, or a key twice.
 
     `expected` are the keys of an object before, in order; if `count` is -1, they become this one's.
@@ -336,11 +336,11 @@ def _object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
     shift = 64 - _TABLE_BITS
     texts, masks, sizes, fields = expected
     learned, k = 0, 0
-    i = _after_space(base, i + 1, n)
-    if _at(base, i, n) == _CLOSE:
+    i = after_space(base, i + 1, n)
+    if byte_or_zero(base, i, n) == _CLOSE:
         return i + 1, 0
     while True:
-        if _at(base, i, n) != _QUOTE:
+        if byte_or_zero(base, i, n) != _QUOTE:
             return -1, learned
         key = i + 1
         known = _expected(base, key, n, k, texts, masks, count)
@@ -349,26 +349,26 @@ def _object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
             field = np.int64(fields[known])
             value = key + sizes[known]
         else:
-            key_end, is_escaped = _text_end(base, key, n)
+            key_end, is_escaped = text_end(base, key, n)
             if key_end < 0 or is_escaped:
                 return -1, learned
-            i = _after_space(base, key_end + 1, n)
-            if _at(base, i, n) != _COLON:
+            i = after_space(base, key_end + 1, n)
+            if byte_or_zero(base, i, n) != _COLON:
                 return -1, learned
             field = _field(base, key, key_end, n, keys, slots, shift)
             value = i + 1
             if count < 0 and learned < _MAX_EXPECTED:
                 _expect(base, key, value, learned, field, texts, masks, sizes, fields)
                 learned += 1
-        value = _after_space(base, value, n)
-        c = _at(base, value, n)
+        value = after_space(base, value, n)
+        c = byte_or_zero(base, value, n)
         if c == _OPEN or c == _OPEN_LIST:
             kind = OBJECT if c == _OPEN else LIST
             # The closing bracket of either is two characters on in ASCII.
-            is_empty = _at(base, value + 1, n) == c + 2
-            i = value + 2 if is_empty else _nested_end(base, value, n)
+            is_empty = byte_or_zero(base, value + 1, n) == c + 2
+            i = value + 2 if is_empty else nested_end(base, value, n)
         else:
-            i, kind = _scalar_end(base, value, n)
+            i, kind = scalar_end(base, value, n)
         if i < 0:
             return -1, learned
         if field >= 0:
@@ -378,13 +378,13 @@ def _object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
             kinds[field] = kind
             starts[field] = value + is_text
             ends[field] = i - is_text
-        i = _after_space(base, i, n)
-        c = _at(base, i, n)
+        i = after_space(base, i, n)
+        c = byte_or_zero(base, i, n)
         if c == _CLOSE:
             return i + 1, learned
         if c != _COMMA:
             return -1, learned
-        i = _after_space(base, i + 1, n)
+        i = after_space(base, i + 1, n)
 
 
 @kernel
@@ -395,20 +395,42 @@ def _line_end(base, i, n):
 
 
 @kernel
-def _scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected):
-    """Scans lines from i on until the arrays are full; how many, how many with CR LF, next i."""
-    num_lines, num_crlf, count = 0, 0, -1
+def count_newlines(buffer):
+    """Newlines in an array of bytes."""
+    count = 0
+    for i in range(buffer.shape[0]):
+        count += buffer[i] == _NEWLINE
+    return count
+
+
+@kernel
+def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
+    """Scans lines from i on until the arrays are full.
+
+    Args:
+        base, n: Address and length of the buffer.
+        i: Where the first line begins.
+        keys, slots: Of `Keys`.
+        lines: int32 [L, 3], filled with start, end and whether a line is odd.
+        starts, ends, kinds: [L, F], filled with where the values lie and of which kinds they are.
+        expected, count: The keys that a line is expected to have, and how many; -1: the first line
+            decides.
+
+    Returns:
+        How many lines, how many that end in CR LF, where the next begins, and `count`.
+    """
+    num_lines, num_crlf = 0, 0
     capacity = lines.shape[0]
     while i < n and num_lines < capacity:
         kinds[num_lines] = ABSENT
-        end = _after_space(base, i, n)
-        if _at(base, end, n) == _OPEN:
+        end = after_space(base, i, n)
+        if byte_or_zero(base, end, n) == _OPEN:
             row = (starts[num_lines], ends[num_lines], kinds[num_lines])
-            end, learned = _object(base, end, n, keys, slots, *row, expected, count)
+            end, learned = scan_object(base, end, n, keys, slots, *row, expected, count)
             if count < 0 and end >= 0:
                 count = learned
             if end >= 0:
-                end = _after_space(base, end, n)
+                end = after_space(base, end, n)
                 if end < n and byte_at(base + end) != _NEWLINE:
                     end = -1
         else:
@@ -421,16 +443,17 @@ def _scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected):
         num_crlf += end > i and end < n and byte_at(base + end - 1) == _RETURN
         num_lines += 1
         i = end + 1
-    return num_lines, num_crlf, i
+    return num_lines, num_crlf, i, count
 
 
 @kernel
-def _members(base, n, keys, slots, at, of_kind, odd, starts, ends, kinds, expected):
+def members(base, n, keys, slots, at, of_kind, odd, starts, ends, kinds, none):
+    """Scans the objects that are values of a field; rows where a key is twice become odd."""
     for row in range(at.shape[0]):
         kinds[row] = ABSENT
         if of_kind[row] == OBJECT and not odd[row]:
             values = (starts[row], ends[row], kinds[row])
-            end, _ = _object(base, at[row], n, keys, slots, *values, expected, 0)
+            end, _ = scan_object(base, at[row], n, keys, slots, *values, none, 0)
             odd[row] |= end < 0
 
 
@@ -480,7 +503,6 @@ class Spans:
         keys: The keys, in the order of axis F.
         line_L: Start of each line.
         line_end_L: Its end, newline excluded.
-        is_odd_L: Whether it was left to the caller.
         start_LF, end_LF: Where a value lies, int32; texts without their quotes.
         kind_LF: ABSENT to LIST, uint8.
         num_crlf: Lines that end in CR LF.
@@ -491,7 +513,6 @@ class Spans:
     keys: Keys
     line_L: npt.NDArray[np.int32]
     line_end_L: npt.NDArray[np.int32]
-    is_odd_L: npt.NDArray[np.bool_]
     start_LF: npt.NDArray[np.int32]
     end_LF: npt.NDArray[np.int32]
     kind_LF: npt.NDArray[np.uint8]
@@ -538,7 +559,7 @@ class Field:
         return (self.kind_L == ABSENT) | (self.kind_L == NULL)
 
 
-def _room(num_keys: int) -> tuple[npt.NDArray[Any], ...]:
+def room_for_expected(num_keys: int = _MAX_EXPECTED) -> tuple[npt.NDArray[Any], ...]:
     """For expected keys: their texts with quote and colon, masks of those bytes, sizes, fields."""
     return (
         np.zeros((num_keys, LANES), np.uint8),
@@ -548,39 +569,7 @@ def _room(num_keys: int) -> tuple[npt.NDArray[Any], ...]:
     )
 
 
-def scan_lines(buffer: npt.NDArray[np.uint8], keys: Keys, position: int, max_lines: int) -> Spans:
-    """Where the values of `keys` lie in the lines from `position` on, at most `max_lines`."""
-    lines = np.empty((max_lines, 3), np.int32)
-    shape = (max_lines, len(keys.names))
-    starts, ends = np.empty(shape, np.int32), np.empty(shape, np.int32)
-    kinds = np.empty(shape, np.uint8)
-    num_lines, num_crlf, position = _scan(
-        buffer.ctypes.data,
-        buffer.size,
-        position,
-        keys.words,
-        keys.slots,
-        lines,
-        starts,
-        ends,
-        kinds,
-        _room(_MAX_EXPECTED),
-    )
-    return Spans(
-        buffer,
-        keys,
-        lines[:num_lines, 0],
-        lines[:num_lines, 1],
-        lines[:num_lines, 2].astype(np.bool_),
-        starts[:num_lines],
-        ends[:num_lines],
-        kinds[:num_lines],
-        num_crlf,
-        position,
-    )
-
-
-def members(field: Field, keys: Keys, is_odd: npt.NDArray[np.bool_]) -> list[Field]:
+def fields_in(field: Field, keys: Keys, is_odd: npt.NDArray[np.bool_]) -> list[Field]:
     """The values of `keys` in the objects that are a field's values.
 
     Lines where an object has one of them twice become odd.
@@ -588,7 +577,7 @@ def members(field: Field, keys: Keys, is_odd: npt.NDArray[np.bool_]) -> list[Fie
     shape = (len(field.start_L), len(keys.names))
     starts, ends = np.empty(shape, np.int32), np.empty(shape, np.int32)
     kinds = np.empty(shape, np.uint8)
-    _members(
+    members(
         field.base,
         field.size_bytes,
         keys.words,
@@ -599,7 +588,7 @@ def members(field: Field, keys: Keys, is_odd: npt.NDArray[np.bool_]) -> list[Fie
         starts,
         ends,
         kinds,
-        _room(1),
+        room_for_expected(1),
     )
     columns = range(len(keys.names))
     return [

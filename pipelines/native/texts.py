@@ -1,8 +1,4 @@
-"""Spans of wanted values (`pipelines.native.scan`) -> columns, and which lines need the slow way.
-
-The counterpart of `pipelines.columns` for lines beyond doubt. Each reader marks in `is_odd` the
-lines whose value is not of the usual kinds; what they hold is decided there, in one place.
-"""
+"""Spans of texts -> texts unescaped, and which of them need cleaning (`pipelines.text`)."""
 
 from __future__ import annotations
 
@@ -13,212 +9,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from pipelines.columns import INT32, MAX_UTC, MIN_UTC
-from pipelines.native.scan import (
-    ABSENT,
-    ESCAPED,
-    FALSE,
-    FLOAT,
-    INT,
-    NULL,
-    TEXT,
-    TRUE,
-    Field,
-    hex4,
-    kernel,
-)
+from pipelines.native.scan import ESCAPED, TEXT, Field, hex4, kernel
 from pipelines.native.simd import LANES, any_of, byte_at, copy_block, first_bit, unclean
-
-Odd = npt.NDArray[np.bool_]
-
-_BASE36_CHARS = 12  # 36^12 < 2^63; the 13th digit is for the slow way
-_NAME_CHARS = 30
-_SUBREDDIT_CHARS = 50
-
-
-@dataclass(frozen=True)
-class Nullable:
-    """Values of a column, and which of them there are."""
-
-    values: npt.NDArray[np.int64]
-    is_valid: npt.NDArray[np.bool_]
-
-    def take(self, rows: npt.NDArray[np.intp]) -> Nullable:
-        """Of these rows only."""
-        return Nullable(self.values[rows], self.is_valid[rows])
-
-    def to_series(self, dtype: pl.DataType) -> pl.Series:
-        """As a column, null where there is no value."""
-        known = pl.Series(self.values).cast(dtype)
-        return known if self.is_valid.all() else known.set(pl.Series(~self.is_valid), None)
-
-
-@kernel
-def _base36(base, i, end):
-    """The number that the digits write in base 36; -1 where they are none, or too many."""
-    if end - i < 1 or end - i > _BASE36_CHARS:
-        return -1
-    value = 0
-    while i < end:
-        c = np.int64(byte_at(base + i))
-        if 48 <= c <= 57:
-            value = value * 36 + c - 48
-        elif 97 <= c <= 122:
-            value = value * 36 + c - 87
-        else:
-            return -1
-        i += 1
-    return value
-
-
-@kernel
-def _ids(base, starts, ends, kinds, odd, out):
-    for row in range(starts.shape[0]):
-        value = _base36(base, starts[row], ends[row]) if kinds[row] == TEXT else -1
-        odd[row] |= value < 0
-        out[row] = value
-
-
-@kernel
-def _links(base, starts, ends, kinds, odd, out, valid):
-    for row in range(starts.shape[0]):
-        kind, i = kinds[row], starts[row]
-        value = 0
-        if kind == TEXT:
-            value = -1
-            if ends[row] - i > 3:
-                c0, c1, c2 = byte_at(base + i), byte_at(base + i + 1), byte_at(base + i + 2)
-                if c0 == 116 and c1 == 51 and c2 == 95:  # t3_
-                    value = _base36(base, i + 3, ends[row])
-        elif kind != ABSENT and kind != NULL:
-            value = -1
-        odd[row] |= value < 0
-        valid[row] = kind == TEXT
-        out[row] = value
-
-
-@kernel
-def _decimal(base, i, end):
-    """The number that decimal digits write, sign and what follows a point cut off."""
-    is_negative = byte_at(base + i) == 45
-    if is_negative:
-        i += 1
-    value = 0
-    while i < end:
-        c = np.int64(byte_at(base + i))
-        if c < 48 or c > 57:
-            break
-        value = value * 10 + c - 48
-        i += 1
-    return -value if is_negative else value
-
-
-@kernel
-def _is_digits(base, i, end):
-    if end - i < 1 or end - i > 18:
-        return False
-    while i < end:
-        c = byte_at(base + i)
-        if c < 48 or c > 57:
-            return False
-        i += 1
-    return True
-
-
-@kernel
-def _times(base, starts, ends, kinds, edited, odd, out, valid):
-    for row in range(starts.shape[0]):
-        kind = kinds[row]
-        value, is_valid = 0, True
-        if (
-            kind == INT
-            or kind == FLOAT
-            or (kind == TEXT and _is_digits(base, starts[row], ends[row]))
-        ):
-            value = _decimal(base, starts[row], ends[row])
-        elif kind == ABSENT or kind == NULL or (edited and kind == FALSE):
-            is_valid = False
-        elif not (edited and kind == TRUE):
-            odd[row] = True
-        is_time = MIN_UTC <= value < MAX_UTC
-        odd[row] |= is_valid and not is_time and not (edited and kind == TRUE)
-        valid[row] = is_valid
-        out[row] = value
-
-
-@kernel
-def _numbers(base, starts, ends, kinds, odd, out, valid):
-    for row in range(starts.shape[0]):
-        kind = kinds[row]
-        value = 0
-        if kind == INT:
-            value = _decimal(base, starts[row], ends[row])
-            odd[row] |= not -INT32 <= value < INT32
-        elif kind != ABSENT and kind != NULL:
-            odd[row] = True
-        valid[row] = kind == INT
-        out[row] = value
-
-
-@kernel
-def _flags(kinds, odd, out):
-    for row in range(kinds.shape[0]):
-        kind = kinds[row]
-        odd[row] |= kind != TRUE and kind != FALSE and kind != ABSENT and kind != NULL
-        out[row] = kind == TRUE
-
-
-def ids(field: Field, is_odd: Odd) -> npt.NDArray[np.int64]:
-    """Base-36 ids without prefix."""
-    out = np.empty(len(is_odd), np.int64)
-    _ids(field.base, field.start_L, field.end_L, field.kind_L, is_odd, out)
-    return out
-
-
-def _nullable(num_rows: int) -> Nullable:
-    return Nullable(np.empty(num_rows, np.int64), np.empty(num_rows, np.bool_))
-
-
-def links(field: Field, is_odd: Odd) -> Nullable:
-    """Ids behind `t3_`, or null."""
-    found = _nullable(len(is_odd))
-    _links(
-        field.base, field.start_L, field.end_L, field.kind_L, is_odd, found.values, found.is_valid
-    )
-    return found
-
-
-def times(field: Field, is_odd: Odd, *, edited: bool = False) -> Nullable:
-    """Epoch seconds as int, float or decimal string, or null; `edited` may be a boolean too."""
-    found = _nullable(len(is_odd))
-    _times(
-        field.base,
-        field.start_L,
-        field.end_L,
-        field.kind_L,
-        edited,
-        is_odd,
-        found.values,
-        found.is_valid,
-    )
-    return found
-
-
-def numbers(field: Field, is_odd: Odd) -> Nullable:
-    """Whole numbers of 32 bits, or null."""
-    found = _nullable(len(is_odd))
-    _numbers(
-        field.base, field.start_L, field.end_L, field.kind_L, is_odd, found.values, found.is_valid
-    )
-    return found
-
-
-def flags(field: Field, is_odd: Odd) -> npt.NDArray[np.bool_]:
-    """Booleans; absence and null are False."""
-    out = np.empty(len(is_odd), np.bool_)
-    _flags(field.kind_L, is_odd, out)
-    return out
-
 
 # What a byte of a text asks for: nothing, or a look at it.
 _PLAIN, _ESCAPE, _CARE, _SLASH, _LEAD, _AT_SIGN = range(6)
@@ -313,7 +105,7 @@ def _may_mention(out, begin, slash):
 
 
 @kernel
-def _text(base, i, end, classes, out, o):
+def _text(base, i, end, classes, is_line, out, o):
     """Writes the text unescaped to `out` at `o`; where it ends, and if it needs care."""
     begin = o
     care = False
@@ -344,7 +136,12 @@ def _text(base, i, end, classes, out, o):
                 if 0xD800 <= c <= 0xDBFF:
                     c = 0x10000 + ((c - 0xD800) << 10) + hex4(base, i + 2, end) - 0xDC00
                     i += 6
-            care |= _needs_care(c) or c == 64 or (c == 47 and _may_mention(out, begin, o))
+            care |= (
+                _needs_care(c)
+                or (is_line and c < 32)
+                or c == 64
+                or (c == 47 and _may_mention(out, begin, o))
+            )
             o = _write_utf8(c, out, o)
         else:
             if kind == _SLASH:
@@ -369,14 +166,14 @@ def _text(base, i, end, classes, out, o):
 
 
 @kernel
-def _texts(base, starts, ends, kinds, max_bytes, classes, odd, offsets, out, care):
+def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out, care):
     o = 0
     for row in range(starts.shape[0]):
         offsets[row] = o
         care[row] = False
         kind = kinds[row]
         if kind == TEXT or kind == ESCAPED:
-            o, care[row] = _text(base, starts[row], ends[row], classes, out, o)
+            o, care[row] = _text(base, starts[row], ends[row], classes, is_line, out, o)
             care[row] |= o - offsets[row] > max_bytes
     offsets[starts.shape[0]] = o
 
@@ -446,14 +243,20 @@ class Texts:
         self,
         names: npt.NDArray[np.uint8],
         name_offsets: npt.NDArray[np.int64],
-        codes: npt.NDArray[np.int32],
+        codes: npt.NDArray[np.int64],
     ) -> None:
         """Texts that hold the name beside them need care too; code -1 stands for no name."""
         _holds_names(self.data, self.offsets, names, name_offsets, codes, self.needs_care)
 
 
-def texts(field: Field, max_bytes: int) -> Texts:
-    """The texts of a field; what is none is empty."""
+def texts_of(field: Field, max_bytes: int, *, is_line: bool = False) -> Texts:
+    """The texts of a field; what is none is empty.
+
+    Args:
+        field: Where they lie.
+        max_bytes: Longer ones need care.
+        is_line: Those with newlines and tabs need it too.
+    """
     num_rows = len(field.kind_L)
     capacity = int((field.end_L - field.start_L)[field.is_text].sum(dtype=np.int64))
     out = np.empty(capacity + LANES, np.uint8)  # whole blocks are copied
@@ -466,26 +269,9 @@ def texts(field: Field, max_bytes: int) -> Texts:
         field.kind_L,
         max_bytes,
         _CLASS_OF_BYTE,
-        care,
+        is_line,
         offsets,
         out,
         care,
     )
     return Texts(out[: offsets[-1]], offsets, care)
-
-
-@kernel
-def _may_be_gone(base, starts, ends, kinds, out):
-    for row in range(starts.shape[0]):
-        kind = kinds[row]
-        out[row] = False
-        if (kind == TEXT or kind == ESCAPED) and starts[row] < ends[row]:
-            c = byte_at(base + starts[row])
-            out[row] = c <= 32 or c == 91 or c == 92 or c >= 0x80
-
-
-def may_be_gone(field: Field) -> Odd:
-    """Whether a text begins as those do that stand for another: with a bracket or white space."""
-    out = np.empty(len(field.kind_L), np.bool_)
-    _may_be_gone(field.base, field.start_L, field.end_L, field.kind_L, out)
-    return out
