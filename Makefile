@@ -10,7 +10,8 @@ USERS ?= 2000
 SEED ?= 0
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
-.PHONY: help env sample test check format bench-sample bench-ingest fuzz-ingest train-tiny-clip
+.PHONY: help env sample test check format bench-sample bench-ingest bench-persona fuzz-ingest
+.PHONY: train-tiny-clip
 .PHONY: flink-up flink-down prism clean
 
 help:  ## what can be made
@@ -51,6 +52,9 @@ bench-ingest: $(BENCH_READY)  ## ingest beside zstd, scripts and DuckDB: runs/be
 
 fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json
 	$(BIN)/python -m tests.pipelines.fuzz $(ARGS)
+
+bench-persona: env  ## verbalizers, store, API, erasure, injections: runs/bench/persona.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.persona $(ARGS)
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,12 @@ class ChatServer:
         requests: Bodies, in order of arrival.
         keys: Authorization headers.
         most_at_once: Requests that were under way at the same time, at most.
+        delay_s: Seconds that an answer takes.
+        limit: Requests beyond as many at once get 429.
+        storm: Share of requests that get 429 and 500 by turns.
+        refused: Requests that limit and storm refused.
+        answered: Requests that got a completion.
+        first_s, last_s: When the first request came and the last completion went, by one clock.
     """
 
     base_url: str = ""
@@ -38,7 +45,14 @@ class ChatServer:
     keys: list[str] = field(default_factory=list)
     most_at_once: int = 0
     delay_s: float = 0.0
+    limit: int = 1_000_000
+    storm: float = 0.0
+    refused: int = 0
+    answered: int = 0
+    first_s: float = 0.0
+    last_s: float = 0.0
     _under_way: int = 0
+    _arrived: int = 0
     _seen: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,7 +65,13 @@ class ChatServer:
         script = next((id_ for id_ in ids if id_.startswith(f"s:{SCRIPT}")), "s:script_ok")
         with self._lock:
             self._under_way += 1
+            self.first_s = self.first_s or time.perf_counter()
             self.most_at_once = max(self.most_at_once, self._under_way)
+            self._arrived += 1
+            stormy = int(self._arrived * self.storm) > int((self._arrived - 1) * self.storm)
+            if stormy or self._under_way > self.limit:
+                self.refused += 1
+                return "http500" if stormy and self.refused % 2 else "http429"
             self.requests.append(body)
             self.keys.append(key)
             marker = " ".join(ids)
@@ -165,7 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
             message = "This model's maximum context length is 4096 tokens."
             self._send(400, {"error": {"message": message, "code": "context_length_exceeded"}})
         else:
+            chat = self.server.chat
             content, reason = scripted_reply(step, body)
+            chat.answered += 1
+            chat.last_s = time.perf_counter()
             answer = {"role": "assistant", "content": content, "refusal": None}
             choice = {"index": 0, "message": answer, "finish_reason": reason}
             self._send(
@@ -206,9 +229,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def chat_server(delay_s: float = 0.0) -> Iterator[ChatServer]:
+def chat_server(
+    delay_s: float = 0.0, limit: int = 1_000_000, storm: float = 0.0
+) -> Iterator[ChatServer]:
     """A server on a free port of the loopback interface."""
-    chat = ChatServer(delay_s=delay_s)
+    chat = ChatServer(delay_s=delay_s, limit=limit, storm=storm)
     with _Server(chat) as server:
         chat.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

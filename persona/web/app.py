@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Annotated, Any
 
+import orjson
 from anyio import to_thread
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -69,7 +70,7 @@ def add_personas(app: FastAPI, service: PersonaService) -> None:
     """Lookups of one user."""
     not_found: Any = {404: {"model": m.ErrorAnswer, "description": "No such user"}}
 
-    @app.get("/personas/{user}", responses=not_found)
+    @app.get("/personas/{user}", responses=not_found, response_model=m.PersonaAnswer)
     def persona(
         user: User,
         as_of: Annotated[
@@ -79,14 +80,14 @@ def add_personas(app: FastAPI, service: PersonaService) -> None:
                 description="A run_version, or epoch seconds: the persona as it was then",
             ),
         ] = None,
-    ) -> m.PersonaAnswer:
+    ) -> Response:
         """One user's persona with the evidence that its claims cite."""
         if as_of is None:
-            row = service.persona(user)
+            row = service.row(user)
         else:
             is_time = as_of.isdecimal() and len(as_of) < 12
-            row = service.persona_at(user, int(as_of) if is_time else as_of)
-        return m.PersonaAnswer(**_picked(m.PersonaAnswer, _known(row, user)))
+            row = service.row_at(user, int(as_of) if is_time else as_of)
+        return Response(_answer(_known(row, user)), media_type="application/json")
 
     @app.get("/personas/{user}/history", responses=not_found)
     def history(user: User) -> m.HistoryAnswer:
@@ -257,6 +258,13 @@ def _known(row: Any, user: str) -> Any:
     if row is None:
         raise RefusedError(404, "unknown_user", f"no persona of user {user!r}")
     return row
+
+
+def _answer(row: dict[str, Any]) -> bytes:
+    """`PersonaAnswer` of a row; what the store holds as JSON goes out as it came in."""
+    told = _picked(m.PersonaAnswer, row)
+    raw = {name: orjson.Fragment(told[name]) for name in ("persona", "evidence")}
+    return orjson.dumps(told | raw)
 
 
 def _picked(message: type[m.Message], row: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,10 @@ class Guard:
 async def _answer(refused: RefusedError, send: Any) -> None:
     problem = {"error": {"code": refused.code, "message": refused.message}}
     body = json.dumps(problem).encode()
-    headers = [(b"content-type", b"application/json")]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
     if refused.retry_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(refused.retry_s))).encode()))
     if refused.status == 401:

@@ -89,19 +89,23 @@ class PersonaService:
         """Personas in the store."""
         return self.store().count()
 
+    def row(self, user_id: str) -> dict[str, Any] | None:
+        """The row of one user as it is stored, `persona` and `evidence` in JSON."""
+        return self.store().get(user_id)
+
     def persona(self, user_id: str) -> dict[str, Any] | None:
         """The row of one user, `persona` and `evidence` parsed; None if unknown."""
         row = self.store().get(user_id)
         return None if row is None else _parsed(row)
 
-    def persona_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
+    def row_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
         """The row as of a run or a time, without evidence; None if unknown then.
 
         Raises:
             ValueError: There is no such run.
         """
         row = self.store().get_at(user_id, as_of)
-        return None if row is None else _parsed({**row, "evidence": "[]"})
+        return None if row is None else {**row, "evidence": "[]"}
 
     def history(self, user_id: str) -> list[dict[str, Any]]:
         """Rows of one user's history, oldest first."""
