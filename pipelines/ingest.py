@@ -20,7 +20,7 @@ import polars as pl
 
 from pipelines.config import BeamResources, IngestConfig
 from pipelines.containers import CorruptDumpError, LineBatch, read_batches
-from pipelines.contract import ConfigError, Counts, MissingInputError, Run
+from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.dumps import Dump, discover
 from pipelines.engine import load_all, note, pipeline, progress_from, save_all
 from pipelines.frames import to_table
@@ -109,7 +109,6 @@ class WritePart(beam.DoFn):
         self._folders = folders
 
     def process(self, part: Part) -> Iterator[Tally]:
-        tallies: list[Tally] = []
         tables = (SUBMISSIONS, MEDIA) if part.kind == "RS" else (COMMENTS,)
         name = f"part-{part.number:05}"
         with ExitStack() as stack:
@@ -117,20 +116,34 @@ class WritePart(beam.DoFn):
                 table.name: stack.enter_context(table.writer(self._folders[table.name], name))
                 for table in tables
             }
-            for rows, tally in merged(part):
-                tallies.append(tally)
-                frames = {COMMENTS.name: rows.rename({"id": "comment_id"})}
-                if part.kind == "RS":
-                    frames = {
-                        SUBMISSIONS.name: rows.rename({"id": "submission_id"}),
-                        MEDIA.name: media_rows(rows),
-                    }
+
+            def write(rows: pl.DataFrame) -> Tally:
+                written: dict[str, int] = {}
                 for table in tables:
-                    frame = frames[table.name]
-                    tallies.append(Tally(other={table.name: frame.height}))
+                    frame = _rows_of(table, rows)
+                    written[table.name] = frame.height
                     if frame.height:
                         append[table.name](to_table(frame, table))
+                return Tally(other=written)
+
+            # One row group is merged while the one before it is compressed.
+            pool = stack.enter_context(ThreadPoolExecutor(1))
+            tallies: list[Tally] = []
+            before: Future[Tally] | None = None
+            for rows, tally in merged(part):
+                tallies.append(tally)
+                if before is not None:
+                    tallies.append(before.result())
+                before = pool.submit(write, rows)
+            if before is not None:
+                tallies.append(before.result())
         yield total(tallies)
+
+
+def _rows_of(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    if table is MEDIA:
+        return media_rows(rows)
+    return rows.rename({"id": table.key[0]})
 
 
 def media_rows(submissions: pl.DataFrame) -> pl.DataFrame:

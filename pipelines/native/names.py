@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
 
 from pipelines.native.scan import ABSENT, NULL, TEXT, kernel
 from pipelines.native.simd import byte_at
@@ -150,11 +152,18 @@ class NameTable:
         kinds = (self._allowed, self._absent, self._max_chars)
         return *kinds, self._slots, self._hashes, self.arena, self.offsets
 
-    def names(self, first: int = 0) -> list[str]:
+    def names(self, first: int = 0) -> pl.Series:
         """The names from code `first` on, in lower case."""
+        begin, end = self.offsets[first], self.offsets[self.count]
+        offsets = self.offsets[first : self.count + 1] - begin
+        data = self.arena[begin:end].copy()
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        return pl.Series(pa.Array.from_buffers(pa.large_string(), self.count - first, buffers))
+
+    def words(self, first: int = 0) -> list[bytes]:
+        """As `names`, as bytes."""
         bounds = self.offsets[first : self.count + 1].tolist()
-        text = self.arena[bounds[0] : bounds[-1]].tobytes().decode("ascii")
-        begin = bounds[0]
+        text, begin = self.arena[bounds[0] : bounds[-1]].tobytes(), bounds[0]
         return [text[a - begin : b - begin] for a, b in pairwise(bounds)]
 
 

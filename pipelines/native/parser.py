@@ -113,9 +113,9 @@ class _Authors:
     def learn(self) -> None:
         """Works out what the new names of the table mean."""
         new = self.table.names(len(self._ids))
-        if new:
-            ids = np.array(self._pseudonyms.user_ids(new), self._ids.dtype)
-            bots = pl.DataFrame({"author": new}).select(is_bot(pl.col("author"), self._config))
+        if len(new):
+            ids = np.frombuffer(self._pseudonyms.ids_of(self.table.words(len(self._ids))), "S16")
+            bots = new.to_frame("author").select(is_bot(pl.col("author"), self._config))
             self._ids = np.concatenate([self._ids, ids])
             self.is_bot = np.concatenate([self.is_bot, bots.to_series().to_numpy()])
             forgotten = np.isin(ids, self._forgotten)
@@ -157,10 +157,9 @@ class _Subreddits:
     def learn(self) -> None:
         """As `_Authors.learn`."""
         new = self.table.names(self._names.len())
-        if new:
-            names = pl.Series(new, dtype=pl.String())
-            self._names = pl.concat([self._names, names])
-            found = names.to_frame("name").select(is_profile(pl.col("name"))).to_series()
+        if len(new):
+            self._names = pl.concat([self._names, new])
+            found = new.to_frame("name").select(is_profile(pl.col("name"))).to_series()
             self.is_profile = np.concatenate([self.is_profile, found.to_numpy()])
 
     def names(self, codes: Codes) -> pl.Series:
