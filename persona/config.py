@@ -18,6 +18,8 @@ class EvidenceConfig:
         max_subreddits: Subreddits that share the budget.
         tags_per_facet: Visual tags kept for each facet.
         max_images: Exemplar images, those nearest p(z_u).
+        min_users: k of k-anonymity: subreddits that fewer users attend to are no evidence, for
+            their name alone would say who it is. Holds among at least 1,000 users.
         cold_subreddits: Users with fewer subreddits get interests inferred from alike users, too.
     """
 
@@ -25,6 +27,7 @@ class EvidenceConfig:
     max_subreddits: int = 8
     tags_per_facet: int = 2
     max_images: int = 4
+    min_users: int = 5
     cold_subreddits: int = 3
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from pipelines.tables import MEDIA, SNIPPETS
 
 POPULATIONS = "tag_populations"  # in the metadata of the files of EVIDENCE
 MIN_ANCHOR_SUBREDDITS = 3
+MIN_HIDING = 1000  # users; among fewer, nearly every subreddit is one of few
 _BATCH_USERS = 8192
 
 
@@ -46,10 +48,10 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
     metadata = {POPULATIONS: populations.to_json()}
     if not shards:
         EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
-    anchors = load_anchors(run)
+    anchors, rare = load_anchors(run), rare_subreddits(run, config.min_users, len(user_ids))
     told, rows, dropped = 0, 0, Counter[str]()
     for shard in shards:
-        inputs = tables.read(shard, vocabulary)
+        inputs = without_rare(tables.read(shard, vocabulary), rare)
         assembled = assemble(inputs, vocabulary, populations, config, anchors)
         EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
@@ -77,6 +79,32 @@ def load_populations(run: Run) -> Populations:
             f"{EVIDENCE.path(run)} holds no {POPULATIONS}; run build_evidence again"
         )
     return Populations.from_json(found)
+
+
+def rare_subreddits(run: Run, min_users: int, num_users: int) -> frozenset[str]:
+    """Subreddits that fewer than `min_users` attend to; none in a population too small to hide."""
+    if num_users < MIN_HIDING:
+        return frozenset()
+    counts: Counter[str] = Counter()
+    for batch in SALIENT_SUBREDDITS.dataset(run).to_batches(columns=["subreddit"]):
+        for entry in batch.column("subreddit").value_counts().to_pylist():
+            counts[entry["values"]] += entry["counts"]
+    return frozenset(name for name, count in counts.items() if count < min_users)
+
+
+def without_rare(inputs: ShardInputs, rare: frozenset[str]) -> ShardInputs:
+    """The inputs of a shard without all that stands in rare subreddits."""
+    if not rare:
+        return inputs
+    is_common = ~pl.col("subreddit").is_in(list(rare))
+    kept = inputs.images["subreddit"].is_in(list(rare)).not_()
+    return replace(
+        inputs,
+        salient=inputs.salient.filter(is_common),
+        snippets=inputs.snippets.filter(is_common),
+        images=inputs.images.filter(kept),
+        image_vectors=inputs.image_vectors[kept.to_numpy()],
+    )
 
 
 def load_anchors(run: Run) -> Anchors:

@@ -112,7 +112,7 @@ def _grounded(start: int, stop: int) -> tuple[float, int]:
 
 def bench_openai(work: Path, quick: bool) -> Figures:
     """The whole step against a server: at its limit, in storms of errors, and after kill -9."""
-    count = 600 if quick else 5_000
+    count = 240 if quick else 5_000
     users = [made_up_user(index) for index in range(count)]
     users.sort(key=lambda user: user.user_id)
     figures: Figures = {"users": count, "server": "scripted, 20 ms an answer, 32 at once"}

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from embed.tables import TAG_EMBEDDINGS, USER_IMAGES
+from persona import evidence
 from persona.config import EvidenceConfig, PersonaResources
-from persona.evidence import build_evidence, vectors
+from persona.evidence import build_evidence, rare_subreddits, vectors
 from persona.items import Item, UserEvidence, group_users
 from persona.tables import EVIDENCE
 from pipelines.contract import ContractError, Counts, Run
@@ -195,3 +197,24 @@ def _frame(run: Run) -> pl.DataFrame:
     frame = pl.from_arrow(EVIDENCE.read(run))
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def test_subreddits_of_few_users_are_no_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that five users share says who somebody is; a name that hundreds share does not."""
+    run = make_run(tmp_path)
+    publish_world(run, world(12))  # six attend to each of five subreddits
+    assert rare_subreddits(run, 7, 12) == frozenset()  # too small a population to hide in
+    monkeypatch.setattr(evidence, "MIN_HIDING", 10)
+    assert rare_subreddits(run, 6, 12) == frozenset()
+    assert rare_subreddits(run, 7, 12) == {
+        "neonnights",
+        "analogcats",
+        "askeveryone",
+        "pastelpeaks",
+        "askscience",
+    }
+    build_evidence(EvidenceConfig(min_users=7), PersonaResources(), run)
+    rows = pa.concat_tables(pq.read_table(p) for p in run.staged(EVIDENCE).glob("*.parquet"))
+    assert set(rows.column("kind").to_pylist()) <= {"tag"}
