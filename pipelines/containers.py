@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import re
+import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -81,7 +82,8 @@ class LineBatch:
 
     Args:
         first_line: Number of the first line, from 1.
-        view: Lines, each ending in a newline, the file's last one perhaps not. Never written again.
+        view: Lines, each ending in a newline, the file's last one perhaps not. It stays as it is
+            while anything refers to it.
         offset_bytes: How far into the (compressed) file the reader was.
     """
 
@@ -197,9 +199,10 @@ def _whole_lines(path: Path | str, batch_bytes: int, options: Sequence[str]) -> 
     with _opened(path, options) as file:
         source = _source_of(str(path), file)
         rest, is_first, is_last = np.empty(0, np.uint8), True, False
+        buffers = _Buffers()
         while not is_last:
             size = len(rest) + max(batch_bytes, len(rest), len(_UTF8_BOM))
-            view, failure = _filled(source, rest, size)
+            view, failure = _filled(source, rest, buffers.take(size))
             is_last = len(view) < size
             if is_first:
                 view, is_first = _without_bom(view), False
@@ -211,13 +214,36 @@ def _whole_lines(path: Path | str, batch_bytes: int, options: Sequence[str]) -> 
             rest = view[cut:]
 
 
-def _filled(source: Source, rest: Bytes, size: int) -> tuple[Bytes, BrokenError | None]:
-    """`rest` and what follows it, `size` bytes unless the file ends or is damaged."""
-    buffer = np.empty(size, np.uint8)
+class _Buffers:
+    """Memory of batches, used again when nothing refers to it any more.
+
+    The kernel clears every page that it hands out: at a gigabyte a second, that is a tenth of all
+    the work.
+    """
+
+    _SLACK_BYTES = 1 << 20
+
+    def __init__(self) -> None:
+        self._buffers: list[Bytes] = []
+
+    def take(self, size: int) -> Bytes:
+        """A writable view of so many bytes."""
+        for i in range(len(self._buffers)):
+            # The list and the argument refer to it; views of it would, too.
+            is_free = sys.getrefcount(self._buffers[i]) == 2
+            if is_free and len(self._buffers[i]) >= size:
+                return self._buffers[i][:size]
+        self._buffers = [b for b in self._buffers if len(b) >= size]
+        self._buffers.append(np.empty(size + self._SLACK_BYTES, np.uint8))
+        return self._buffers[-1][:size]
+
+
+def _filled(source: Source, rest: Bytes, buffer: Bytes) -> tuple[Bytes, BrokenError | None]:
+    """`rest` and what follows it: a full buffer, unless the file ends or is damaged."""
     end, failure = len(rest), None
     buffer[:end] = rest
     try:
-        while end < size and (num_read := source.readinto(buffer[end:])):
+        while end < len(buffer) and (num_read := source.readinto(buffer[end:])):
             end += num_read
     except BrokenError as error:
         # Without its frames, which hold the decoder and its window of up to 2 GiB.
