@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines.contract import ConfigError
 
+VERBALIZERS = ("grounded", "openai", "transformers")
 MAX_TOKEN_BUDGET = 4096  # ZIPP: gains saturate near 2K tokens, invented details past 8K.
 
 
@@ -40,8 +41,9 @@ class VerbalizeConfig:
     """evidence -> personas.
 
     Args:
-        verbalizer: `grounded` (no model) or `openai` (any OpenAI-compatible endpoint).
-        base_url, model: Of the endpoint.
+        verbalizer: `grounded` (no model), `openai` (any OpenAI-compatible endpoint), or
+            `transformers` (a model in the replica's own process; the extra `llm`).
+        base_url, model: Of the endpoint; of `transformers` the model's folder or name.
         api_key_file: File with the endpoint's key; empty: none is sent.
         max_output_tokens, temperature: Of the endpoint.
         archive: Folder of `IMAGE_ARCHIVE` shards whose exemplar images the endpoint is shown;
@@ -59,8 +61,11 @@ class VerbalizeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.verbalizer not in ("grounded", "openai"):
-            raise ConfigError(f"verbalizer={self.verbalizer!r}: expected grounded or openai")
+        if self.verbalizer not in VERBALIZERS:
+            names = ", ".join(VERBALIZERS)
+            raise ConfigError(f"verbalizer={self.verbalizer!r}: expected one of {names}")
+        if self.verbalizer == "transformers" and not self.model:
+            raise ConfigError("verbalizer='transformers' needs model: a folder, or a name")
         if self.verbalizer == "openai" and not (self.base_url and self.model):
             raise ConfigError("verbalizer='openai' needs base_url and model")
 
@@ -82,6 +87,7 @@ class PersonaResources:
         batch_users: Users in one call of the grounded verbalizer.
         shard_users: Users whose evidence is held at once; a shard is the unit of resume.
         patience_s: How long an endpoint may answer nothing before the step pauses.
+        gpus_per_replica: For the verbalizer `transformers`.
         usd_per_m_input, usd_per_m_output: Price of a million tokens, for the accounts.
     """
 
@@ -90,6 +96,7 @@ class PersonaResources:
     batch_users: int = 256
     shard_users: int = 20_000
     patience_s: float = 120.0
+    gpus_per_replica: float = 0.0
     usd_per_m_input: float = 0.0
     usd_per_m_output: float = 0.0
 
@@ -97,6 +104,6 @@ class PersonaResources:
         for name in ("replicas", "max_in_flight", "batch_users", "shard_users"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")
-        for name in ("patience_s", "usd_per_m_input", "usd_per_m_output"):
+        for name in ("patience_s", "gpus_per_replica", "usd_per_m_input", "usd_per_m_output"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 0")

@@ -57,6 +57,10 @@ def load_verbalizer(
     """The verbalizer that a configuration names."""
     if config.verbalizer == "grounded":
         return GroundedVerbalizer(config.seed)
+    if config.verbalizer == "transformers":
+        from persona.local_model import LocalVerbalizer  # slow to import, and an extra
+
+        return LocalVerbalizer.load(config)
     return EndpointVerbalizer.connect(config, max_in_flight, patience_s)
 
 
@@ -90,7 +94,10 @@ def serving(
         max_ongoing_requests=max_ongoing,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=5,
-        ray_actor_options={"num_cpus": 1 if config.verbalizer == "grounded" else 0.1},
+        ray_actor_options={
+            "num_cpus": 0.1 if config.verbalizer == "openai" else 1,
+            "num_gpus": resources.gpus_per_replica,
+        },
     )
     try:
         yield serve.run(deployment.bind(load), name=APP, route_prefix=None)
