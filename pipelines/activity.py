@@ -82,6 +82,19 @@ def merged_activity(partial: pl.DataFrame) -> pl.DataFrame:
     return merged.sort(*PAIR, "active_month")
 
 
+def active(activity: pl.DataFrame, min_actions: int) -> tuple[pl.DataFrame, int]:
+    """The rows of users who did enough, and how many actions the others' rows sum.
+
+    Args:
+        activity: Rows of INTERACTIONS, all of every user among them.
+        min_actions: Submissions and comments.
+    """
+    num_actions = pl.col("num_submissions") + pl.col("num_comments")
+    is_active = num_actions.sum().over("user_id") >= min_actions
+    dropped = activity.filter(~is_active).select(num_actions.sum()).item()
+    return activity.filter(is_active), int(dropped)
+
+
 def best_snippets(snippets: pl.DataFrame, max_snippets: int) -> pl.DataFrame:
     """The best scored texts of each user and subreddit, equal texts once.
 

@@ -62,14 +62,16 @@ class InteractionsConfig:
         max_snippets: Texts kept for each user and subreddit, the best scored first.
         snippet_chars: Characters kept of each.
         min_snippet_chars: Shorter texts say nothing and are not kept.
+        min_actions: Users with fewer submissions and comments in the month are left out.
     """
 
     max_snippets: int = 3
     snippet_chars: int = 280
     min_snippet_chars: int = 12
+    min_actions: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("max_snippets", "snippet_chars"):
+        for name in ("max_snippets", "snippet_chars", "min_actions"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")
         if self.min_snippet_chars > self.snippet_chars:

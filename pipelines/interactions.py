@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipelines.activity import (
+    active,
     best_snippets,
     comment_actions,
     merged_activity,
@@ -41,8 +42,12 @@ _COLUMNS = {
 }
 _COLUMNS[SUBMISSIONS.name] += ["title", "selftext"]
 
+MINIMUM_ACTIVITY = "minimum_activity"
+
 RowGroup = tuple[str, str, int]
 """Table name, file, number of the row group."""
+Partial = tuple[int, tuple[str, bytes]]
+"""Shard, then table and partial rows of it."""
 
 
 class Reduce(beam.DoFn):
@@ -68,11 +73,11 @@ class Reduce(beam.DoFn):
         yield beam.pvalue.TaggedOutput("rows", rows.height)
 
 
-def _keyed(output: Table, frame: pl.DataFrame, num_shards: int) -> Iterator[tuple[str, bytes]]:
+def _keyed(output: Table, frame: pl.DataFrame, num_shards: int) -> Iterator[Partial]:
     shard = user_shard(pl.col("user_id"), num_shards).alias("shard")
     parts = frame.with_columns(shard).partition_by("shard", as_dict=True, include_key=False)
     for (number,), rows in parts.items():
-        yield f"{output.name}/{number}", to_bytes(rows)
+        yield int(number), (output.name, to_bytes(rows))
 
 
 def user_shard(user_id: pl.Expr, num_shards: int) -> pl.Expr:
@@ -89,29 +94,41 @@ def user_shard(user_id: pl.Expr, num_shards: int) -> pl.Expr:
 
 
 class WriteShard(beam.DoFn):
-    """(shard, its partial rows) -> one file of the table; yields (table name, rows)."""
+    """(shard, partial rows of its users) -> one file of each table; yields (name, number)s."""
 
     def __init__(self, config: InteractionsConfig, folders: dict[str, Path]) -> None:
         self._config = config
         self._folders = folders
 
-    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[tuple[str, int]]:
-        key, parts = element
-        name, _, number = key.partition("/")
-        partial = from_bytes(parts)
-        if name == INTERACTIONS.name:
-            table, rows = INTERACTIONS, merged_activity(partial)
-        else:
-            table, rows = SNIPPETS, snippet_rows(best_snippets(partial, self._config.max_snippets))
-        table.write(self._folders[name], to_table(rows, table), f"part-{int(number):05}")
-        yield name, rows.height
+    def process(
+        self, element: tuple[int, Iterable[tuple[str, bytes]]]
+    ) -> Iterator[tuple[str, int]]:
+        number, parts = element
+        partial: dict[str, list[bytes]] = {INTERACTIONS.name: [], SNIPPETS.name: []}
+        for name, part in parts:
+            partial[name].append(part)
+        activity, num_dropped = active(
+            merged_activity(from_bytes(partial[INTERACTIONS.name])), self._config.min_actions
+        )
+        yield MINIMUM_ACTIVITY, num_dropped
+        yield self._written(INTERACTIONS, activity, number)
+        if partial[SNIPPETS.name]:
+            best = best_snippets(from_bytes(partial[SNIPPETS.name]), self._config.max_snippets)
+            of_active = best.join(activity, on="user_id", how="semi", maintain_order="left")
+            yield self._written(SNIPPETS, snippet_rows(of_active), number)
+
+    def _written(self, table: Table, rows: pl.DataFrame, number: int) -> tuple[str, int]:
+        if rows.height:
+            table.write(self._folders[table.name], to_table(rows, table), f"part-{number:05}")
+        return table.name, rows.height
 
 
 def interactions(config: InteractionsConfig, resources: BeamResources, run: Run) -> Counts:
     """Step: SUBMISSIONS, COMMENTS of `run.month` -> INTERACTIONS, SNIPPETS.
 
     Returns:
-        Rows in are submissions and comments; every one is summed, so as many are out.
+        Rows in are submissions and comments; each is summed, or dropped with its user by the rule
+        `minimum_activity`.
 
     Raises:
         MissingInputError: The month was not ingested.
@@ -125,15 +142,20 @@ def interactions(config: InteractionsConfig, resources: BeamResources, run: Run)
     shutil.rmtree(work, ignore_errors=True)
     with progress_from(work / "progress", run, num_rows, "rows"):
         _run_pipeline(config, resources, groups, folders, work)
-    rows_out = sum(load_all(work / "rows"))
-    written = {table.name: 0 for table in (INTERACTIONS, SNIPPETS)}
-    for name, rows in load_all(work / "written"):
-        written[name] += rows
+    rows_read = sum(load_all(work / "rows"))
+    written = {INTERACTIONS.name: 0, SNIPPETS.name: 0, MINIMUM_ACTIVITY: 0}
+    for name, number in load_all(work / "written"):
+        written[name] += number
+    num_dropped = written.pop(MINIMUM_ACTIVITY)
     shutil.rmtree(work)
     for table in (INTERACTIONS, SNIPPETS):
         if not written[table.name]:
             table.write(folders[table.name], table.empty(), "part-00000")
-    return Counts(rows_in=num_rows, rows_out=rows_out, written=written).assert_balanced()
+    dropped = {MINIMUM_ACTIVITY: num_dropped} if num_dropped else {}
+    counts = Counts(
+        rows_in=num_rows, rows_out=rows_read - num_dropped, dropped=dropped, written=written
+    )
+    return counts.assert_balanced()
 
 
 def _run_pipeline(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +140,26 @@ def test_many_shards_follow_each_other_in_the_order_of_one(
     assert len(list(many.staged(INTERACTIONS).iterdir())) > 5
     for table in (INTERACTIONS, SNIPPETS):
         assert staged(table, many) == staged(table, run)
+
+
+@pytest.mark.parametrize("shard_rows", [100, 10_000])
+def test_users_who_did_too_little_are_dropped_and_counted(
+    shard_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_for(tmp_path)
+    posts, said = random_month(run)
+    monkeypatch.setattr("pipelines.interactions.SHARD_ROWS", shard_rows)
+    done = Counter(row["user_id"] for row in [*posts, *said])
+    limit = sorted(done.values())[20]
+    counts = interactions(InteractionsConfig(min_actions=limit), ONE, run)
+    dropped = sum(n for n in done.values() if n < limit)
+    assert 0 < dropped < 1200
+    assert (counts.rows_out, counts.dropped) == (1200 - dropped, {"minimum_activity": dropped})
+    kept = [[row for row in rows if done[row["user_id"]] >= limit] for rows in (posts, said)]
+    assert staged(INTERACTIONS, run) == naive_interactions(*kept)
+    assert {row["user_id"] for row in staged(SNIPPETS, run)} == {
+        user for user, _ in naive_snippets(*kept)
+    }
 
 
 @pytest.mark.slow
