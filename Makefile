@@ -8,9 +8,10 @@ READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 USERS ?= 2000
 SEED ?= 0
+DUMPS ?= ../shared/data/reddit
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
-.PHONY: help env sample test check format bench-sample bench-ingest bench-persona fuzz-ingest
+.PHONY: help env sample test check format bench-sample bench-ingest bench-dumps bench-persona fuzz-ingest
 .PHONY: train-tiny-clip
 .PHONY: flink-up flink-down prism clean
 
@@ -49,6 +50,9 @@ $(BENCH_READY): $(READY)
 
 bench-ingest: $(BENCH_READY)  ## ingest beside zstd, scripts and DuckDB: runs/bench/ingest.json; ARGS=--quick
 	$(BIN)/python -m orchestration.bench.ingest $(ARGS)
+
+bench-dumps: env  ## what ingest makes of each file below DUMPS: runs/bench/dumps.json
+	$(BIN)/python -m orchestration.bench.dumps $(DUMPS)
 
 fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json
 	$(BIN)/python -m tests.pipelines.fuzz $(ARGS)
