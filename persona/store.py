@@ -213,9 +213,10 @@ class PersonaStore:
         rows = self._tables[RUNS].to_arrow().to_pylist()
         return sorted(rows, key=lambda run: (run["made_utc"], run["run_version"]))
 
-    def get(self, user_id: str) -> dict[str, Any] | None:
-        """All columns of one user; None if unknown."""
+    def get(self, user_id: str, columns: Sequence[str] = ()) -> dict[str, Any] | None:
+        """Some columns of one user, made_utc among them, or all; None if unknown."""
         query = self._table.search().where(f"user_id = {_literal(user_id)}")
+        query = query.select(list(columns)) if columns else query
         rows: list[dict[str, Any]] = query.limit(4).to_list()
         return max(rows, key=lambda row: row["made_utc"], default=None)
 

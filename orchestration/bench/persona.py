@@ -289,6 +289,8 @@ def _served(root: Path, **settings: float) -> Iterator[int]:
                 httpx.get(f"http://127.0.0.1:{port}/healthz").raise_for_status()
                 break
             except httpx.TransportError:
+                if process.poll() is not None:
+                    raise
                 time.sleep(0.1)
         yield port
     finally:

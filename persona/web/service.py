@@ -29,8 +29,10 @@ from persona.schema import Persona
 from persona.store import Hit, PersonaStore
 from persona.tables import PERSONA_STORE
 from persona.verbalizer import Failed, Outcome, Verbalizer
+from persona.web import messages as m
 from pipelines.contract import MissingInputError, Run
 
+ROW_COLUMNS = tuple(m.PersonaAnswer.model_fields)
 LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -90,12 +92,12 @@ class PersonaService:
         return self.store().count()
 
     def row(self, user_id: str) -> dict[str, Any] | None:
-        """The row of one user as it is stored, `persona` and `evidence` in JSON."""
-        return self.store().get(user_id)
+        """The row of one user as it is stored, `persona` and `evidence` in JSON, no vectors."""
+        return self.store().get(user_id, ROW_COLUMNS)
 
     def persona(self, user_id: str) -> dict[str, Any] | None:
         """The row of one user, `persona` and `evidence` parsed; None if unknown."""
-        row = self.store().get(user_id)
+        row = self.row(user_id)
         return None if row is None else _parsed(row)
 
     def row_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
