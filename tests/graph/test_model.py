@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from graph.batches import Batch, make_batch
+from graph.model import (
+    CONTENT_FEATURES,
+    Encoded,
+    Neighbourhood,
+    Standardise,
+    SubredditInputs,
+    TasteEncoder,
+    UserInputs,
+    content_features,
+    unit,
+)
+from graph.prepare import new_encoder
+from tests.graph.conftest import SMALL, Small
+
+
+@pytest.fixture(scope="module")
+def batch(small: Small) -> Batch:
+    graph = small.training_graph()
+    return make_batch(graph, small.contents, graph.users[:20], epoch=0, step=0, num_uniform=8)
+
+
+@pytest.fixture
+def model(small: Small) -> TasteEncoder:
+    return new_encoder(SMALL, small.training_graph(), small.contents).eval()
+
+
+def encode(model: TasteEncoder, batch: Batch) -> Encoded:
+    x_Md = model.describe(batch.subreddits)
+    h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
+    return model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
+
+
+def test_outputs_are_unit_and_attention_is_a_share(model: TasteEncoder, batch: Batch) -> None:
+    encoded = encode(model, batch)
+    ones = torch.ones(20)
+    torch.testing.assert_close(encoded.z_Bd.norm(dim=1), ones)
+    torch.testing.assert_close(encoded.direction_BD.norm(dim=1), ones)
+    torch.testing.assert_close(model.clip_embedding(encoded.direction_BD).norm(dim=1), ones)
+    torch.testing.assert_close(encoded.attention_BF.sum(dim=1), ones)
+    assert not encoded.attention_BF[~batch.near.mask_RF].any()
+
+
+def test_the_order_of_neighbours_does_not_matter(model: TasteEncoder, batch: Batch) -> None:
+    turned = Neighbourhood(
+        slot_RF=batch.near.slot_RF.flip(1),
+        mask_RF=batch.near.mask_RF.flip(1),
+        edge_RFE=batch.near.edge_RFE.flip(1),
+    )
+    one, two = encode(model, batch), encode(model, replace(batch, near=turned))
+    torch.testing.assert_close(one.z_Bd, two.z_Bd)
+    torch.testing.assert_close(one.direction_BD, two.direction_BD)
+    torch.testing.assert_close(one.attention_BF, two.attention_BF.flip(1))
+
+
+def test_what_is_masked_does_not_matter(model: TasteEncoder, batch: Batch) -> None:
+    near = batch.near
+    other = torch.where(near.mask_RF, near.slot_RF, 1)
+    noise = torch.where(near.mask_RF[..., None], near.edge_RFE, 7.0)
+    changed = Neighbourhood(slot_RF=other, mask_RF=near.mask_RF, edge_RFE=noise)
+    one, two = encode(model, batch), encode(model, replace(batch, near=changed))
+    torch.testing.assert_close(one.z_Bd, two.z_Bd)
+    torch.testing.assert_close(one.direction_BD, two.direction_BD)
+
+
+def test_a_user_without_neighbours_still_has_vectors(model: TasteEncoder, batch: Batch) -> None:
+    alone = replace(batch.near, mask_RF=torch.zeros_like(batch.near.mask_RF))
+    encoded = encode(model, replace(batch, near=alone))
+    assert torch.isfinite(encoded.z_Bd).all()
+    assert torch.isfinite(encoded.direction_BD).all()
+    assert not encoded.attention_BF.any()
+
+
+def test_attention_mixes_the_images_of_neighbours_into_p(model: TasteEncoder, batch: Batch) -> None:
+    torch.nn.init.zeros_(model.projection.weight)
+    nobody = replace(batch.seeds, image_ND=torch.zeros_like(batch.seeds.image_ND))
+    encoded = encode(model, replace(batch, seeds=nobody))
+    images = batch.subreddits.image_MD[batch.near.slot_RF]
+    mixed = (images * encoded.attention_BF[..., None]).sum(dim=1)
+    torch.testing.assert_close(encoded.direction_BD, unit(mixed))
+
+
+def test_the_image_objective_reaches_only_the_taste_heads(
+    model: TasteEncoder, batch: Batch
+) -> None:
+    torch.nn.init.zeros_(model.projection.weight)
+    encode(model, batch).direction_BD.square().mul(torch.arange(24.0)).sum().backward()
+    gradient = model.to_users.att.grad
+    assert gradient is not None
+    assert gradient[0, : model.taste_heads].abs().sum() > 0
+    assert gradient[0, model.taste_heads :].abs().sum() == 0
+
+
+def test_an_unknown_subreddit_is_described_by_its_features(
+    model: TasteEncoder, batch: Batch
+) -> None:
+    unknown = replace(batch.subreddits, row_M=torch.zeros_like(batch.subreddits.row_M))
+    x_Md = model.describe(unknown)
+    expected = model.subreddit_text(unknown.text_MD) + model.subreddit_image(unknown.image_MD)
+    stats = model.subreddit_stats(model.subreddit_scale(unknown.stats_MK))
+    torch.testing.assert_close(x_Md, expected + 0.1 * stats)
+
+
+def test_content_features_on_a_drawn_neighbourhood() -> None:
+    """Three subreddits: two that look alike, one at a right angle; the user posts as the first."""
+    image = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
+    subreddits = SubredditInputs(
+        row_M=torch.arange(3),
+        text_MD=torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
+        image_MD=image,
+        stats_MK=torch.tensor([[5.0], [6.0], [7.0]]),
+    )
+    user = UserInputs(
+        stats_NK=torch.zeros(1, 1), image_ND=torch.tensor([[3.0, 0.0]]), num_images_N=torch.ones(1)
+    )
+    near = Neighbourhood(
+        slot_RF=torch.tensor([[0, 1, 2, 0]]),
+        mask_RF=torch.tensor([[True, True, True, False]]),
+        edge_RFE=torch.zeros(1, 4, 1),
+    )
+    made = content_features(subreddits, user, near)[0, :3]
+    expected = {
+        "log1p_subreddit_degree": [5.0, 6.0, 7.0],
+        "image_coherence": [2.0, 1.0, 0.5],
+        "image_agreement_mean": [0.5, 0.5, 0.0],
+        "image_agreement_max": [1.0, 1.0, 0.0],
+        "text_agreement_mean": [0.5, 0.0, 0.5],
+        "own_image_agreement": [1.0, 1.0, 0.0],
+    }
+    columns = torch.tensor([expected[name] for name in CONTENT_FEATURES]).T
+    torch.testing.assert_close(made, columns)
+
+
+def test_standardise_leaves_constant_columns_and_cuts_outliers() -> None:
+    scale = Standardise(2)
+    scale.fit(torch.tensor([[1.0, 3.0], [3.0, 3.0]]))
+    rows = scale(torch.tensor([[1.0, 3.0], [3.0, 4.0], [100.0, 3.0]]))
+    assert rows.tolist() == [[-1.0, 0.0], [1.0, 1.0], [5.0, 0.0]]

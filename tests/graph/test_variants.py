@@ -1,0 +1,93 @@
+"""A run may stop at any checkpoint, in any variant, and no number changes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from graph.config import GraphResources
+from graph.variants import LAMBDA0, MAIN_VARIANT, Job, Place, State, prepare, train_variants
+from tests.graph.conftest import SMALL, Small
+
+
+@pytest.fixture(scope="module")
+def job(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(folder, small.held)
+    resources = GraphResources(checkpoint_epochs=1)
+    return Job(config=SMALL, resources=resources, prepared=str(folder))
+
+
+def stored(state: State) -> bytes:
+    """The state as a checkpoint holds it."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def loaded(content: bytes) -> State:
+    state: State = torch.load(io.BytesIO(content), weights_only=True)
+    return state
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: Job) -> list[bytes]:
+    return [stored(state) for state in train_variants(job, None, Place())]
+
+
+def without_speed(state: State) -> list[dict[str, object]]:
+    return [{k: v for k, v in row.items() if k != "seeds_per_s"} for row in state["curves"]]
+
+
+def test_a_checkpoint_an_epoch_for_every_variant(undisturbed: list[bytes]) -> None:
+    states = [loaded(content) for content in undisturbed]
+    met = [(state["variant"], state["trainer"]["epoch"]) for state in states]
+    assert met == [(v, e) for v in (MAIN_VARIANT, LAMBDA0) for e in (1, 2, 3)]
+    assert [sorted(state["finished"]) for state in states] == [
+        *([[]] * 2),
+        *([[MAIN_VARIANT]] * 3),
+        [MAIN_VARIANT, LAMBDA0],
+    ]
+    rows = [(row["variant"], row["epoch"]) for row in states[-1]["curves"]]
+    assert rows == met
+
+
+@pytest.mark.parametrize("stop", range(6))
+def test_going_on_from_any_checkpoint_changes_no_bit(
+    job: Job, undisturbed: list[bytes], stop: int
+) -> None:
+    end = loaded(undisturbed[-1])
+    state = loaded(undisturbed[stop])
+    for following in train_variants(job, state, Place()):
+        state = loaded(stored(following))
+    assert str(without_speed(state)) == str(without_speed(end))  # As text: NaN equals NaN.
+    for variant, weights in end["finished"].items():
+        for name, tensor in weights.items():
+            assert torch.equal(state["finished"][variant][name], tensor), (variant, name)
+
+
+def test_a_finished_state_has_nothing_left_to_train(job: Job, undisturbed: list[bytes]) -> None:
+    assert list(train_variants(job, loaded(undisturbed[-1]), Place())) == []
+
+
+def test_checkpoints_need_not_be_every_epoch(job: Job, undisturbed: list[bytes]) -> None:
+    rarely = replace(job, resources=GraphResources(checkpoint_epochs=10))
+    states = [stored(state) for state in train_variants(rarely, None, Place())]
+    assert len(states) == 2
+    end, same = loaded(undisturbed[-1]), loaded(states[-1])
+    assert str(without_speed(same)) == str(without_speed(end))
+
+
+def test_the_ablation_learns_links_and_no_images(undisturbed: list[bytes]) -> None:
+    curves = loaded(undisturbed[-1])["curves"]
+    for row in curves:
+        assert (row["loss_image"] != row["loss_image"]) == (row["variant"] == LAMBDA0)
+
+
+def test_a_job_travels_as_plain_values(job: Job) -> None:
+    assert Job.from_dict(asdict(job)) == job
+    assert Path(job.prepared, "graph").is_dir()
