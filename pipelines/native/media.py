@@ -204,8 +204,6 @@ def _uploads(base, n, starts, kinds, keys, slots, words, none, out):
             i = after_space(base, i + 1, n)
         if not is_clear:
             found = first
-            if found == out.shape[0]:
-                return -1
             out[found, 0], out[found, 3] = row, -1
             found += 1
     return found
@@ -269,7 +267,7 @@ class _Look:
 
     def _uploads_of(self, metadata: Field) -> dict[int, dict[str, Any]]:
         sizes = (metadata.end_L - metadata.start_L)[metadata.kind_L == OBJECT]
-        # The shortest member, "":0, with its comma.
+        # The shortest member, "":0, with its comma; and one more for each row in doubt.
         out = np.empty((int(sizes.sum(dtype=np.int64)) // 5 + len(sizes) + 1, 4), np.int32)
         count = _uploads(
             metadata.base,
