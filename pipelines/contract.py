@@ -176,11 +176,14 @@ class Table:
         return target
 
     @contextmanager
-    def writer(self, folder: Path, part: str) -> Iterator[Callable[[pa.Table], None]]:
+    def writer(
+        self, folder: Path, part: str, sorted_by: tuple[str, ...] = ()
+    ) -> Iterator[Callable[[pa.Table], None]]:
         """A function that checks a batch and appends it to `folder/part.parquet` as a row group.
 
-        The file is there when the context has closed without an error, or not at all; also not if
-        nothing was appended.
+        `sorted_by` names the columns, ascending, by which the batches follow each other: readers
+        find rows by the statistics of row groups then. The file is there when the context has
+        closed without an error, or not at all; also not if nothing was appended.
         """
         target = folder / f"{part}.parquet"
         temporary = target.with_suffix(".parquet.tmp")
@@ -189,7 +192,16 @@ class Table:
         def append(batch: pa.Table) -> None:
             checked = self.check(batch)
             if not files:
-                files.append(pq.ParquetWriter(temporary, checked.schema, compression="zstd"))
+                order = [(name, "ascending") for name in sorted_by]
+                columns = pq.SortingColumn.from_ordering(checked.schema, order)
+                files.append(
+                    pq.ParquetWriter(
+                        temporary,
+                        checked.schema,
+                        compression="zstd",
+                        sorting_columns=columns or None,
+                    )
+                )
             files[0].write_table(checked, row_group_size=max(1, checked.num_rows))
 
         try:

@@ -60,7 +60,9 @@ class ReadDump(beam.DoFn):
         done = note(self._folders["progress"], f"{position}-{dump.kind}")
         spiller = Spiller(self._folders["spills"], position, dump.kind)
         tallies: list[Tally] = []
-        with REJECTS.writer(self._folders[REJECTS.name], f"part-{position:05}") as reject:
+        with REJECTS.writer(
+            self._folders[REJECTS.name], f"part-{position:05}", REJECTS.key
+        ) as reject:
             try:
                 for batch, parsed in self._parsed(position, dump):
                     spiller.add(parsed.versions)
@@ -113,7 +115,9 @@ class WritePart(beam.DoFn):
         name = f"part-{part.number:05}"
         with ExitStack() as stack:
             append = {
-                table.name: stack.enter_context(table.writer(self._folders[table.name], name))
+                table.name: stack.enter_context(
+                    table.writer(self._folders[table.name], name, table.key)
+                )
                 for table in tables
             }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -200,6 +201,21 @@ def test_many_files_hold_what_one_holds(tmp_path: Path, monkeypatch: pytest.Monk
     for table in TABLES:
         keys = list(table.key)
         assert staged(table, many).sort(keys).equals(staged(table, one).sort(keys))
+
+
+def test_files_tell_their_order_and_the_range_of_their_ids(tmp_path: Path) -> None:
+    mixed_month(tmp_path)
+    run = run_for(tmp_path)
+    ingest(config_for(tmp_path, tmp_path / "dumps"), ONE, run)
+    for table in (SUBMISSIONS, COMMENTS, MEDIA):
+        (file,) = run.staged(table).iterdir()
+        group = pq.read_metadata(file).row_group(0)
+        order = [column.column_index for column in group.sorting_columns]
+        assert order == [table.schema.get_field_index(name) for name in table.key]
+        ids = pl.read_parquet(file)[table.key[0]]
+        told = group.column(table.schema.get_field_index(table.key[0])).statistics
+        assert (told.min, told.max) == (ids.min(), ids.max())
+        assert ids.is_sorted()
 
 
 def test_the_names_of_no_author_are_in_the_files(tmp_path: Path) -> None:
