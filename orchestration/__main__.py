@@ -75,8 +75,8 @@ def sample(
     profile = profiles.override(profiles.local_sample(root, world, seed), settings or ())
     steps = _steps(only)
     config = profiles.sample_world(users, seed)
-    with reporter.step("sample_world") as on_progress:
-        made = ensure_world(config, world, on_progress)
+    with reporter.step("sample_world") as shown:
+        made = ensure_world(config, world, shown.progress)
     reporter.note("sample_world", f"{'made' if made else 'kept'}: {world}")
     _run(profile, reporter, steps, force)
 

@@ -1,28 +1,122 @@
-"""Progress for people: a bar while a step runs, a line when it is done."""
+"""Progress for people: bars while a step runs, a line when it is done, a log of its files."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from orchestration.manifests import Manifest
+from pipelines.contract import FileProgress
 
 OnProgress = Callable[[float, float | None, str], None]
 LABEL_WIDTH = 24
+LOG_EVERY_S = 30.0
+
+
+class FileLog:
+    """A JSON line a file now and then while it is read, and one when it is finished.
+
+    Args:
+        target: Lines are appended to it; it is made with the first one.
+        step: Of the lines.
+        month: Of the lines.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self, target: Path, step: str, month: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._target = target
+        self._named = {"step": step, "month": month}
+        self._clock = clock
+        self._logged_utc: dict[str, float] = {}
+
+    def add(self, file: FileProgress) -> str | None:
+        """The line that was logged; None if the file's last one, or its start, is too recent."""
+        now_utc = self._clock()
+        since_s = now_utc - self._logged_utc.setdefault(file.label, now_utc)
+        if since_s < LOG_EVERY_S and not file.is_finished:
+            return None
+        self._logged_utc[file.label] = now_utc
+        line = json.dumps(
+            {
+                "time": datetime.fromtimestamp(now_utc, UTC).isoformat(timespec="seconds"),
+                **self._named,
+                "dump": file.label,
+                "bytes": file.done_bytes,
+                "total": file.total_bytes,
+                "lines": file.num_lines,
+                "bytes_per_s": round(file.bytes_per_s),
+                "lines_per_s": round(file.lines_per_s),
+                "eta_s": None if file.eta_s is None else round(file.eta_s),
+                "finished": file.is_finished,
+            }
+        )
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        with self._target.open("a") as log:
+            log.write(line + "\n")
+        return line
+
+
+class StepBars:
+    """The bar of a running step and, below it, one of each file that is being read.
+
+    Args:
+        bars: Shows them, on a terminal.
+        label: Of the step.
+        log: Takes the files; without a terminal its lines are shown instead of bars.
+    """
+
+    def __init__(self, bars: Progress, label: str, log: FileLog | None) -> None:
+        self.bars = bars
+        self._log = log
+        self._step = bars.add_task(label, total=None, amount="")
+        self._files: dict[str, TaskID] = {}
+
+    def progress(self, done: float, total: float | None, unit: str) -> None:
+        """Show how far the step is."""
+        amount = f"{_of_total(done, total)} {unit}"
+        self.bars.update(self._step, completed=done, total=total, amount=amount)
+
+    def file(self, file: FileProgress) -> None:
+        """Show how far a file is, and log it."""
+        line = self._log.add(file) if self._log is not None else None
+        if line is not None and not self.bars.console.is_terminal:
+            self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if file.is_finished:
+            if file.label in self._files:
+                self.bars.remove_task(self._files.pop(file.label))
+            return
+        if file.label not in self._files:
+            self._files[file.label] = self.bars.add_task(f"  {file.label}", amount="")
+        self.bars.update(
+            self._files[file.label],
+            completed=file.done_bytes,
+            total=file.total_bytes,
+            amount=f"{_of_total(file.done_bytes, file.total_bytes)} bytes, "
+            f"{file.bytes_per_s / 1e6:.1f} MB/s  "
+            f"{quantity(file.num_lines)} lines, {quantity(file.lines_per_s)}/s",
+        )
 
 
 class Reporter:
-    """Draws a bar on a terminal and a line a step anywhere.
+    """Draws bars on a terminal and a line a step anywhere.
 
     Args:
         console: Where to; a quiet console shows nothing.
@@ -32,28 +126,22 @@ class Reporter:
         self._console = console
 
     @contextmanager
-    def step(self, label: str) -> Iterator[OnProgress]:
-        """A context whose value takes (done, total or None, unit) as the step goes on."""
+    def step(self, label: str, log: FileLog | None = None) -> Iterator[StepBars]:
+        """A context whose value takes the progress of the step and of its files as it goes on."""
         columns = (
             SpinnerColumn(),
-            TextColumn(f"{label:<{LABEL_WIDTH}}"),
-            BarColumn(bar_width=32),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(min_width=LABEL_WIDTH)
+            ),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+            # Last, as a narrow terminal cuts the end of it.
             TextColumn("{task.fields[amount]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
         )
         shown = self._console.is_terminal
-        with Progress(
-            *columns, console=self._console, transient=True, disable=not shown
-        ) as progress:
-            task = progress.add_task(label, total=None, amount="")
-
-            def on_progress(done: float, total: float | None, unit: str) -> None:
-                of_total = f"/{quantity(total)}" if total is not None else ""
-                amount = f"{quantity(done)}{of_total} {unit}"
-                progress.update(task, completed=done, total=total, amount=amount)
-
-            yield on_progress
+        with Progress(*columns, console=self._console, transient=True, disable=not shown) as bars:
+            yield StepBars(bars, label, log)
 
     def finished(self, label: str, manifest: Manifest) -> None:
         """One line of what the step did."""
@@ -80,6 +168,10 @@ class Reporter:
         self._console.print(
             f"{mark} {label:<{LABEL_WIDTH}} {text}", highlight=False, soft_wrap=True
         )
+
+
+def _of_total(done: float, total: float | None) -> str:
+    return quantity(done) if total is None else f"{quantity(done)}/{quantity(total)}"
 
 
 def quantity(value: float) -> str:

@@ -30,7 +30,7 @@ from orchestration.manifests import (
 )
 from orchestration.memory import PeakMemory
 from orchestration.profiles import Profile
-from orchestration.progress import Reporter
+from orchestration.progress import FileLog, Reporter
 from pipelines.contract import ConfigError, Run
 from pipelines.dumps import Dump, discover
 
@@ -129,8 +129,15 @@ def run_task(task: Task, run: Run, reporter: Reporter) -> Manifest:
     staging = run.root / ".staging" / f"{task.step.name}-{task.key}-{task.fingerprint[:16]}"
     clear_staging(task, run.root, keep=staging if task.step.resumable else None)
     started = time.monotonic()
-    with reporter.step(label) as on_progress, PeakMemory() as memory, disk_errors(run.root):
-        staged = replace(run, month=task.month, staging=staging, on_progress=on_progress)
+    log = FileLog(run.root / "logs" / f"{task.step.name}-{task.key}.log", task.step.name, task.key)
+    with reporter.step(label, log) as shown, PeakMemory() as memory, disk_errors(run.root):
+        staged = replace(
+            run,
+            month=task.month,
+            staging=staging,
+            on_progress=shown.progress,
+            on_file=shown.file,
+        )
         counts = task.step.load()(task.config, task.resources, staged)
         bytes_written = publish(task, staged)
     manifest = Manifest(

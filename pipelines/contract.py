@@ -44,6 +44,51 @@ def vector(value_type: pa.DataType) -> pa.DataType:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileProgress:
+    """How far a worker has read a file. Times are of the worker's clock, rates since it began.
+
+    Args:
+        label: Tells the file from others of its step and month.
+        done_bytes: Read so far, compressed if the file is.
+        total_bytes: Size of the file.
+        num_lines: Lines read so far.
+        started_utc: When the worker began.
+        noted_utc: When it had come so far.
+        is_finished: Nothing of it is left to do.
+    """
+
+    label: str
+    done_bytes: int
+    total_bytes: int
+    num_lines: int
+    started_utc: float
+    noted_utc: float
+    is_finished: bool = False
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Bytes of the file a second; 0 while no time has passed."""
+        return self._rate(self.done_bytes)
+
+    @property
+    def lines_per_s(self) -> float:
+        """Lines a second; 0 while no time has passed."""
+        return self._rate(self.num_lines)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until it is finished at this rate; None while there is no rate."""
+        if self.is_finished:
+            return 0.0
+        rest_bytes = max(0, self.total_bytes - self.done_bytes)
+        return rest_bytes / self.bytes_per_s if self.bytes_per_s else None
+
+    def _rate(self, amount: int) -> float:
+        elapsed_s = self.noted_utc - self.started_utc
+        return amount / elapsed_s if elapsed_s > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """Where a step works.
 
@@ -54,6 +99,7 @@ class Run:
             step of the same fingerprint, so a resumable step finds its finished shards there.
         on_progress: Called with (done, total or None, unit). Stays on the driver: pass paths, not
             runs, to workers.
+        on_file: Called with how far each file is, by steps that read large ones; on the driver.
     """
 
     root: Path
@@ -62,11 +108,17 @@ class Run:
     on_progress: Callable[[float, float | None, str], None] | None = field(
         default=None, compare=False, repr=False
     )
+    on_file: Callable[[FileProgress], None] | None = field(default=None, compare=False, repr=False)
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """Report that `done` of `total` units are finished (rows, bytes, images, users)."""
         if self.on_progress is not None:
             self.on_progress(done, total, unit)
+
+    def file_progress(self, file: FileProgress) -> None:
+        """Report how far a file is, in addition to the progress of the step."""
+        if self.on_file is not None:
+            self.on_file(file)
 
     def staged(self, output: Table | Artifact) -> Path:
         """Folder in which the running step writes `output`; made if absent.

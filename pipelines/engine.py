@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
@@ -11,13 +12,15 @@ import shutil
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import BeamResources
-from pipelines.contract import ConfigError, Run
+from pipelines.contract import ConfigError, FileProgress, Run
 from pipelines.quiet_beam import (
     FnApiRunner,
     PipelineOptions,
@@ -154,37 +157,115 @@ def _local_runner(resources: BeamResources, log: Path) -> FnApiRunner:
 def progress_from(folder: Path, run: Run, total: float, unit: str) -> Iterator[None]:
     """Report to the run, while the context is open, the sum of what workers noted in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    stop = threading.Event()
+    with _repeated(lambda: run.progress(noted(folder), total, unit)):
+        yield
+
+
+@contextmanager
+def file_progress_from(folder: Path, run: Run, total_bytes: int) -> Iterator[None]:
+    """Report, while the context is open, each file that workers note in `folder`, and their sum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Read and reported once: there may be thousands.
+    finished: dict[Path, int] = {}
 
     def report() -> None:
-        while not stop.wait(POLL_S):
-            run.progress(noted(folder), total, unit)
+        reading_bytes = 0
+        for target in sorted(set(_notes(folder)) - finished.keys()):
+            file = FileProgress(**json.loads(target.read_text()))
+            run.file_progress(file)
+            if file.is_finished:
+                finished[target] = file.done_bytes
+            else:
+                reading_bytes += file.done_bytes
+        run.progress(sum(finished.values()) + reading_bytes, total_bytes, "bytes")
 
-    thread = threading.Thread(target=report, daemon=True)
+    with _repeated(report):
+        yield
+
+
+@contextmanager
+def _repeated(report: Callable[[], None]) -> Iterator[None]:
+    """Call `report` now and then while the context is open, and once when it closed well."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(POLL_S):
+            report()
+
+    thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
     finally:
         stop.set()
         thread.join()
-    run.progress(noted(folder), total, unit)
+    report()
 
 
 def note(folder: Path, name: str) -> Callable[[float], None]:
     """Where a worker notes how much of `name` is done; whole numbers, replaced at once."""
     target = folder / name
+    return lambda done: _replace(target, str(int(done)))
+
+
+class FileNote:
+    """Where a worker notes how far it has read a file; replaced at once.
+
+    Args:
+        folder: Of the notes, which all workers and the driver see.
+        name: Of the note.
+        label: Of the file.
+        total_bytes: Size of the file.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        label: str,
+        total_bytes: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._target = folder / name
+        self._label = label
+        self._total_bytes = total_bytes
+        self._clock = clock
+        self._started_utc = clock()
+        self.read(0, 0)
+
+    def read(self, done_bytes: int, num_lines: int, *, is_finished: bool = False) -> None:
+        """Note that so much of the file is read, from its beginning."""
+        self._num_lines = num_lines
+        file = FileProgress(
+            label=self._label,
+            done_bytes=done_bytes,
+            total_bytes=self._total_bytes,
+            num_lines=num_lines,
+            started_utc=self._started_utc,
+            noted_utc=self._clock(),
+            is_finished=is_finished,
+        )
+        _replace(self._target, json.dumps(asdict(file)))
+
+    def finish(self) -> None:
+        """Note that nothing of the file is left to do."""
+        self.read(self._total_bytes, self._num_lines, is_finished=True)
+
+
+def _replace(target: Path, text: str) -> None:
     temporary = target.with_suffix(".tmp")
-
-    def write(done: float) -> None:
-        temporary.write_text(str(int(done)))
-        temporary.rename(target)
-
-    return write
+    temporary.write_text(text)
+    temporary.rename(target)
 
 
 def noted(folder: Path) -> float:
     """Sum of the notes in `folder`."""
-    return sum(float(file.read_text()) for file in folder.iterdir() if file.suffix != ".tmp")
+    return sum(float(target.read_text()) for target in _notes(folder))
+
+
+def _notes(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.suffix != ".tmp"]
 
 
 def save_all(found: beam.PCollection, target: Path) -> None:

@@ -22,7 +22,7 @@ from pipelines.config import BeamResources, IngestConfig
 from pipelines.containers import CorruptDumpError, LineBatch, read_batches
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.dumps import Dump, discover
-from pipelines.engine import load_all, note, pipeline, progress_from, save_all
+from pipelines.engine import FileNote, file_progress_from, load_all, pipeline, save_all
 from pipelines.frames import to_table
 from pipelines.native.parser import LineParser
 from pipelines.pseudonym import Pseudonyms
@@ -57,7 +57,8 @@ class ReadDump(beam.DoFn):
 
     def process(self, element: tuple[int, Dump]) -> Iterator[Any]:
         position, dump = element
-        done = note(self._folders["progress"], f"{position}-{dump.kind}")
+        name = f"{position}-{dump.kind}"
+        note = FileNote(self._folders["progress"], name, dump.label, dump.size_bytes)
         spiller = Spiller(self._folders["spills"], position, dump.kind)
         tallies: list[Tally] = []
         with REJECTS.writer(
@@ -69,11 +70,11 @@ class ReadDump(beam.DoFn):
                     tallies.append(parsed.tally)
                     if parsed.rejects.height:
                         reject(to_table(parsed.rejects.sort("line_number"), REJECTS))
-                    done(batch.offset_bytes)
+                    note.read(batch.offset_bytes, batch.first_line - 1 + batch.num_lines)
             except CorruptDumpError as error:
                 yield beam.pvalue.TaggedOutput("corrupt", error)
             spiller.flush()
-        done(dump.size_bytes)
+        note.finish()
         yield from spiller.spills
         yield beam.pvalue.TaggedOutput("tally", total(tallies))
 
@@ -181,7 +182,7 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
     folders |= {name: work / name for name in ("progress", "spills")}
     shutil.rmtree(work, ignore_errors=True)
     (work / "spills").mkdir(parents=True)
-    with progress_from(work / "progress", run, num_bytes, "bytes"):
+    with file_progress_from(work / "progress", run, num_bytes):
         _run_pipeline(config, resources, dumps, folders, work)
     tally, corrupt = _outcome(work)
     shutil.rmtree(work)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import pytest
 
+from pipelines import engine
 from pipelines.config import BeamResources
-from pipelines.contract import ConfigError, Run
+from pipelines.contract import ConfigError, FileProgress, Run
 from pipelines.engine import (
+    FileNote,
+    file_progress_from,
     load_all,
     note,
     noted,
@@ -61,6 +65,58 @@ def test_progress_is_told_at_least_once(tmp_path: Path) -> None:
     with progress_from(tmp_path / "notes", run, 7, "bytes"):
         note(tmp_path / "notes", "a")(7)
     assert told == [(7, 7, "bytes")]
+
+
+def test_files_are_reported_one_by_one_and_in_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "POLL_S", 3600)
+    files: list[FileProgress] = []
+    told: list[tuple[float, float | None, str]] = []
+    run = Run(root=tmp_path, on_file=files.append, on_progress=lambda *report: told.append(report))
+    times = iter((100.0, 100.0, 104.0, 105.0))
+    with file_progress_from(tmp_path / "notes", run, 500):
+        reading = FileNote(tmp_path / "notes", "0-RC", "RC.zst", 400, lambda: 7.0)
+        whole = FileNote(tmp_path / "notes", "1-RS", "RS.zst", 100, lambda: next(times))
+        reading.read(40, 3)
+        whole.read(60, 8)
+        whole.finish()
+    assert files == [
+        FileProgress(
+            label="RC.zst",
+            done_bytes=40,
+            total_bytes=400,
+            num_lines=3,
+            started_utc=7.0,
+            noted_utc=7.0,
+        ),
+        FileProgress(
+            label="RS.zst",
+            done_bytes=100,
+            total_bytes=100,
+            num_lines=8,
+            started_utc=100.0,
+            noted_utc=105.0,
+            is_finished=True,
+        ),
+    ]
+    assert told == [(140, 500, "bytes")]
+
+
+def test_a_finished_file_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "POLL_S", 0.001)
+    files: list[FileProgress] = []
+    seen = threading.Event()
+
+    def on_progress(done: float, total: float | None, unit: str) -> None:
+        if done == 10:
+            seen.set()
+
+    run = Run(root=tmp_path, on_file=files.append, on_progress=on_progress)
+    with file_progress_from(tmp_path / "notes", run, 10):
+        FileNote(tmp_path / "notes", "0-RC", "RC.zst", 10).finish()
+        assert seen.wait(timeout=60)
+    assert [file.is_finished for file in files].count(True) == 1
 
 
 def test_quiet_leaves_logging_as_it_was(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,14 @@ import zstandard
 
 from pipelines.config import BeamResources, IngestConfig
 from pipelines.containers import CorruptDumpError
-from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
+from pipelines.contract import (
+    ConfigError,
+    Counts,
+    FileProgress,
+    MissingInputError,
+    Run,
+    Table,
+)
 from pipelines.ingest import TABLES, ingest, media_rows
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
@@ -298,6 +305,24 @@ def test_progress_reaches_the_size_of_the_dumps(tmp_path: Path) -> None:
     size = sum(path.stat().st_size for path in paths)
     assert told[-1] == (size, size, "bytes")
     assert all(done <= size for done, _, _ in told)
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_every_dump_is_reported_to_its_end(workers: int, tmp_path: Path) -> None:
+    put(tmp_path / "dumps" / "RC_2019-10.zst", lines(COMMENT) * 5)
+    put(tmp_path / "dumps" / "RS_2019-10.zst", lines(SUBMISSION) * 2 + b"\n{")
+    told: list[FileProgress] = []
+    run = replace(run_for(tmp_path), on_file=told.append)
+    ingest(config_for(tmp_path, tmp_path / "dumps"), BeamResources(workers=workers), run)
+    finished = [file for file in told if file.is_finished]
+    assert [(f.label, f.num_lines) for f in sorted(finished, key=lambda f: f.label)] == [
+        ("RC_2019-10.zst", 5),
+        ("RS_2019-10.zst", 4),
+    ]
+    for file in finished:
+        size = (tmp_path / "dumps" / file.label).stat().st_size
+        assert (file.done_bytes, file.total_bytes) == (size, size)
+        assert file.bytes_per_s > 0
 
 
 def test_only_the_tables_are_left_in_the_staging_folder(tmp_path: Path) -> None:
