@@ -89,15 +89,19 @@ class ReadDump(beam.DoFn):
             return parser.parse(batch.view, batch.first_line, (position, dump.label))
 
         waiting: deque[tuple[LineBatch, Future[Parsed]]] = deque()
+        failure: CorruptDumpError | None = None
         with ThreadPoolExecutor(self._threads) as pool:
             try:
                 for batch in read_batches(dump.path, BATCH_BYTES, options=self._options):
                     waiting.append((batch, pool.submit(parse, batch)))
                     if len(waiting) > self._threads:
                         yield _finished(waiting)
-            finally:
-                while waiting:
-                    yield _finished(waiting)
+            except CorruptDumpError as error:
+                failure = error
+            while waiting:
+                yield _finished(waiting)
+        if failure is not None:
+            raise failure
 
 
 def _finished(waiting: deque[tuple[LineBatch, Future[Parsed]]]) -> tuple[LineBatch, Parsed]:
