@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.error import URLError
@@ -58,11 +59,10 @@ def up(home: Path, slots: int) -> None:
     shutil.rmtree(home / "tmp", ignore_errors=True)
     for name in ("tmp", "logs"):
         (home / name).mkdir(parents=True, exist_ok=True)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(down, home)
         _start_all(home, java, slots)
-    except BaseException:
-        down(home)
-        raise
+        on_failure.pop_all()
     print(f"Flink is up with {slots} slots; logs in {home / 'logs'}. To run stage 1 on it:")
     words = (home / "options").read_text().replace("\n", ",").rstrip(",")
     print(f"  tastegraph ... --set beam.runner=FlinkRunner --set beam.options={words}")
