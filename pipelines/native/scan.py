@@ -39,8 +39,6 @@ _TRUE_WORD = np.uint64(int.from_bytes(b"true", "little"))
 _NULL_WORD = np.uint64(int.from_bytes(b"null", "little"))
 _ALSE_WORD = np.uint64(int.from_bytes(b"alse", "little"))
 
-Ints = npt.NDArray[np.int64]
-
 kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 
 
@@ -552,11 +550,6 @@ class Field:
     def is_text(self) -> npt.NDArray[np.bool_]:
         """Whether the value is a text."""
         return (self.kind_L == TEXT) | (self.kind_L == ESCAPED)
-
-    @property
-    def is_absent(self) -> npt.NDArray[np.bool_]:
-        """Whether there is no value, or null."""
-        return (self.kind_L == ABSENT) | (self.kind_L == NULL)
 
 
 def room_for_expected(num_keys: int = _MAX_EXPECTED) -> tuple[npt.NDArray[Any], ...]:
