@@ -8,7 +8,6 @@ again and replaces it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator
@@ -33,6 +32,7 @@ from orchestration.profiles import Profile
 from orchestration.progress import FileLog, Reporter
 from pipelines.contract import ConfigError, Run
 from pipelines.dumps import Dump, discover
+from pipelines.locks import held
 
 
 class RunLockedError(RuntimeError):
@@ -189,13 +189,10 @@ def lock(root: Path) -> Iterator[None]:
     Raises:
         RunLockedError: Another process holds it.
     """
-    with (root / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunLockedError(
-                f"another run is under way in {root}; wait for it or choose another --root"
-            ) from error
+    busy = RunLockedError(
+        f"another run is under way in {root}; wait for it or choose another --root"
+    )
+    with held(root / ".lock", busy):
         yield
 
 

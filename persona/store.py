@@ -6,7 +6,6 @@ Three tables in one folder (or object store): `personas` holds each user once, a
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import warnings
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from persona.errors import StoreBusyError
 from persona.store_tables import HISTORY_SCHEMA, RUNS_SCHEMA, VECTORS, store_schema
 from pipelines.contract import ContractError, MissingInputError
+from pipelines.locks import held
 
 TABLE, HISTORY, RUNS = "personas", "history", "runs"
 OWNER_FILE = ".owner"
@@ -347,13 +347,10 @@ class PersonaStore:
             yield
             return
         Path(self.location).mkdir(parents=True, exist_ok=True)
-        with (Path(self.location) / OWNER_FILE).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreBusyError(
-                    f"persona store {self.location}: another process writes it; try again later"
-                ) from error
+        busy = StoreBusyError(
+            f"persona store {self.location}: another process writes it; try again later"
+        )
+        with held(Path(self.location) / OWNER_FILE, busy):
             yield
 
 
