@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipelines.base36 import base36_series
 from pipelines.config import InteractionsConfig
 from pipelines.text import one_line
 
 PAIR = ("user_id", "subreddit")
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,5 @@ def best_snippets(snippets: pl.DataFrame, max_snippets: int) -> pl.DataFrame:
 
 def snippet_rows(snippets: pl.DataFrame) -> pl.DataFrame:
     """Rows of SNIPPETS, in the order given."""
-    ids = zip(snippets["kind"], snippets["id"], strict=True)
-    names = [f"{kind}_{base36(number)}" for kind, number in ids]
-    return snippets.with_columns(pl.Series("snippet_id", names, pl.String()))
-
-
-def base36(number: int) -> str:
-    """Digits of a number, not negative, as Reddit writes ids."""
-    digits = ""
-    while True:
-        number, digit = divmod(number, 36)
-        digits = _BASE36[digit] + digits
-        if not number:
-            return digits
+    name = pl.concat_str("kind", pl.lit("_"), pl.col("id").map_batches(base36_series, pl.String()))
+    return snippets.with_columns(name.alias("snippet_id"))

@@ -1,9 +1,6 @@
-"""Frames between workers and into tables."""
+"""Frames from scratch files and into tables."""
 
 from __future__ import annotations
-
-import io
-from collections.abc import Iterable
 
 import polars as pl
 import pyarrow as pa
@@ -11,16 +8,11 @@ import pyarrow as pa
 from pipelines.contract import Table
 
 
-def to_bytes(frame: pl.DataFrame) -> bytes:
-    """Arrow IPC stream of a frame."""
-    buffer = io.BytesIO()
-    frame.write_ipc_stream(buffer, compat_level=pl.CompatLevel.newest())
-    return buffer.getvalue()
-
-
-def from_bytes(parts: Iterable[bytes]) -> pl.DataFrame:
-    """The rows of IPC streams of frames, whichever columns each has, below each other."""
-    return pl.concat([pl.read_ipc_stream(io.BytesIO(part)) for part in parts], how="diagonal")
+def mapped(path: str) -> pl.DataFrame:
+    """The rows of an uncompressed Arrow IPC file, mapped into memory and not read."""
+    found = pl.from_arrow(pa.ipc.open_file(pa.memory_map(path)).read_all(), rechunk=False)
+    assert isinstance(found, pl.DataFrame)
+    return found
 
 
 def to_table(rows: pl.DataFrame, table: Table) -> pa.Table:

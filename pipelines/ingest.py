@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,7 +26,7 @@ from pipelines.engine import FileNote, file_progress_from, load_all, pipeline, s
 from pipelines.frames import to_table
 from pipelines.native.parser import LineParser
 from pipelines.pseudonym import Pseudonyms
-from pipelines.quiet_beam import beam
+from pipelines.quiet_beam import GlobalWindows, beam
 from pipelines.rows import Parsed, Tally, total
 from pipelines.spill import Part, Spiller, merged, plan
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
@@ -110,43 +110,59 @@ def _finished(waiting: deque[tuple[LineBatch, Future[Parsed]]]) -> tuple[LineBat
 
 
 class WritePart(beam.DoFn):
-    """A part -> its file of each table; yields the tally of what was written."""
+    """A part -> its file of each table; yields the tally of what was written.
 
-    def __init__(self, folders: dict[str, Path]) -> None:
+    The parts of a bundle are written side by side: a part alone does not keep two cores busy.
+    """
+
+    def __init__(self, folders: dict[str, Path], threads: int) -> None:
         self._folders = folders
+        self._threads = threads
 
-    def process(self, part: Part) -> Iterator[Tally]:
-        tables = (SUBMISSIONS, MEDIA) if part.kind == "RS" else (COMMENTS,)
-        name = f"part-{part.number:05}"
-        with ExitStack() as stack:
-            append = {
-                table.name: stack.enter_context(
-                    table.writer(self._folders[table.name], name, table.key)
-                )
-                for table in tables
-            }
+    def start_bundle(self) -> None:
+        self._pool = ThreadPoolExecutor(self._threads)
+        self._writing: list[Future[Tally]] = []
 
-            def write(rows: pl.DataFrame) -> Tally:
-                written: dict[str, int] = {}
-                for table in tables:
-                    frame = _rows_of(table, rows)
-                    written[table.name] = frame.height
-                    if frame.height:
-                        append[table.name](to_table(frame, table))
-                return Tally(other=written)
+    def process(self, part: Part) -> None:
+        self._writing.append(self._pool.submit(_write, part, self._folders))
 
-            # One row group is merged while the one before it is compressed.
-            pool = stack.enter_context(ThreadPoolExecutor(1))
-            tallies: list[Tally] = []
-            before: Future[Tally] | None = None
-            for rows, tally in merged(part):
-                tallies.append(tally)
-                if before is not None:
-                    tallies.append(before.result())
-                before = pool.submit(write, rows)
+    def finish_bundle(self) -> Iterator[Any]:
+        with self._pool:
+            for tally in self._writing:
+                yield GlobalWindows.windowed_value(tally.result())
+
+
+def _write(part: Part, folders: Mapping[str, Path]) -> Tally:
+    """Write a part's file of each table."""
+    tables = (SUBMISSIONS, MEDIA) if part.kind == "RS" else (COMMENTS,)
+    name = f"part-{part.number:05}"
+    with ExitStack() as stack:
+        append = {
+            table.name: stack.enter_context(table.writer(folders[table.name], name, table.key))
+            for table in tables
+        }
+
+        def write(rows: pl.DataFrame) -> Tally:
+            written: dict[str, int] = {}
+            for table in tables:
+                frame = _rows_of(table, rows)
+                written[table.name] = frame.height
+                if frame.height:
+                    append[table.name](to_table(frame, table))
+            return Tally(other=written)
+
+        # One row group is merged while the one before it is compressed.
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        tallies: list[Tally] = []
+        before: Future[Tally] | None = None
+        for rows, tally in merged(part):
+            tallies.append(tally)
             if before is not None:
                 tallies.append(before.result())
-        yield total(tallies)
+            before = pool.submit(write, rows)
+        if before is not None:
+            tallies.append(before.result())
+    return total(tallies)
 
 
 def _rows_of(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
@@ -229,6 +245,7 @@ def _run_pipeline(
     work: Path,
 ) -> None:
     read = ReadDump(config, resources, resources.threads_of(len(dumps)), folders)
+    write = WritePart(folders, resources.threads_of(resources.workers))
     with pipeline(resources, work / "workers.log") as root:
         parsed = (
             root
@@ -237,7 +254,7 @@ def _run_pipeline(
         )
         spills = parsed.spills | "Spills" >> beam.combiners.ToList()
         parts = spills | "Plan" >> beam.FlatMap(plan) | "Parts" >> beam.Reshuffle()
-        written = parts | "Write" >> beam.ParDo(WritePart(folders))
+        written = parts | "Write" >> beam.ParDo(write)
         tallies = (parsed.tally, written) | "Tallies" >> beam.Flatten()
         save_all(tallies, work / "tallies")
         save_all(parsed.corrupt, work / "corrupt")

@@ -1,16 +1,22 @@
 """Step interactions: SUBMISSIONS, COMMENTS of one month -> INTERACTIONS, SNIPPETS.
 
-Row groups are reduced where they are read (map side); only partial sums and the best few texts of
-each user and subreddit travel. The sums are in `pipelines.activity`.
+Row groups are reduced where they are read (map side); partial sums and the best few texts of each
+user and subreddit are spilled to scratch disk in order of the users, beside the tables, where all
+workers see them. Then each shard, a range of users, is merged from the spills by one worker: memory
+is that of a shard, however long the month. The sums are in `pipelines.activity`.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -26,12 +32,14 @@ from pipelines.activity import (
 from pipelines.config import BeamResources, InteractionsConfig
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.engine import load_all, note, pipeline, progress_from, save_all
-from pipelines.frames import from_bytes, to_bytes, to_table
-from pipelines.quiet_beam import beam
+from pipelines.frames import mapped, to_table
+from pipelines.quiet_beam import GlobalWindows, beam
 from pipelines.tables import COMMENTS, INTERACTIONS, SNIPPETS, SUBMISSIONS
 
 # A shard is summed and sorted in memory: about 1 GB for this many rows in, most of it snippets.
 SHARD_ROWS = 4_000_000
+# Rows gathered before they are sorted and spilled: the more, the fewer files a shard must open.
+SPILL_BYTES = 128 << 20
 # Of the first two characters of a user id, 32^2: shards are ranges of them, so that the files of a
 # table follow each other in the order of the users.
 _PREFIXES = 1024
@@ -46,17 +54,39 @@ MINIMUM_ACTIVITY = "minimum_activity"
 
 RowGroup = tuple[str, str, int]
 """Table name, file, number of the row group."""
-Partial = tuple[int, tuple[str, bytes]]
-"""Shard, then table and partial rows of it."""
+Slice = tuple[str, int, int]
+"""Rows of a spill: its file, the first, and the one after the last."""
+_MERGE: Mapping[str, Callable[[pl.DataFrame, InteractionsConfig], pl.DataFrame]] = {
+    INTERACTIONS.name: lambda partial, _: merged_activity(partial),
+    SNIPPETS.name: lambda partial, config: best_snippets(partial, config.max_snippets),
+}
+
+
+@dataclass(frozen=True)
+class Spill:
+    """Partial rows of a table, in order of the users.
+
+    Args:
+        table: Whose rows they become.
+        path: Arrow IPC file.
+        bounds: Row where each shard begins, and the number of rows.
+    """
+
+    table: str
+    path: str
+    bounds: tuple[int, ...]
 
 
 class Reduce(beam.DoFn):
-    """A row group -> (shard, partial rows as Arrow bytes); number of rows read to `rows`."""
+    """A row group -> spills of what is left of many; number of rows read to `rows`."""
 
-    def __init__(self, config: InteractionsConfig, num_shards: int, progress: Path) -> None:
+    def __init__(self, config: InteractionsConfig, num_shards: int, work: Path) -> None:
         self._config = config
         self._num_shards = num_shards
-        self._progress = progress
+        self._work = work
+
+    def start_bundle(self) -> None:
+        self._kept: dict[str, list[pl.DataFrame]] = {name: [] for name in _MERGE}
 
     def process(self, element: RowGroup) -> Iterator[Any]:
         name, path, number = element
@@ -65,19 +95,39 @@ class Reduce(beam.DoFn):
         actions = (submission_actions if name == SUBMISSIONS.name else comment_actions)(
             rows, self._config
         )
-        snippets = best_snippets(actions.snippets, self._config.max_snippets)
-        partial = ((INTERACTIONS, partial_activity(actions.activity)), (SNIPPETS, snippets))
-        for output, frame in partial:
-            yield from _keyed(output, frame, self._num_shards)
-        note(self._progress, f"{name}-{Path(path).stem}-{number}")(rows.height)
+        self._kept[INTERACTIONS.name].append(partial_activity(actions.activity))
+        self._kept[SNIPPETS.name].append(actions.snippets)
+        for output, frames in self._kept.items():
+            if sum(frame.estimated_size() for frame in frames) > SPILL_BYTES:
+                yield self._spilled(output)
+        note(self._work / "progress", f"{name}-{Path(path).stem}-{number}")(rows.height)
         yield beam.pvalue.TaggedOutput("rows", rows.height)
 
+    def finish_bundle(self) -> Iterator[Any]:
+        for output, frames in self._kept.items():
+            if frames:
+                yield GlobalWindows.windowed_value(self._spilled(output))
 
-def _keyed(output: Table, frame: pl.DataFrame, num_shards: int) -> Iterator[Partial]:
-    shard = user_shard(pl.col("user_id"), num_shards).alias("shard")
-    parts = frame.with_columns(shard).partition_by("shard", as_dict=True, include_key=False)
-    for (number,), rows in parts.items():
-        yield int(number), (output.name, to_bytes(rows))
+    def _spilled(self, output: str) -> Spill:
+        rows = _MERGE[output](pl.concat(self._kept[output]), self._config)
+        self._kept[output].clear()
+        # A second attempt spills anew: only what an attempt that succeeded names is read.
+        path = self._work / "spills" / f"{output}-{uuid.uuid4().hex}.arrow"
+        rows.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+        shards = rows.select(user_shard(pl.col("user_id"), self._num_shards)).to_series()
+        bounds = shards.search_sorted(np.arange(self._num_shards + 1))
+        return Spill(output, str(path), tuple(bounds.to_list()))
+
+
+def shards_of(spills: Iterable[Spill]) -> Iterator[tuple[int, dict[str, list[Slice]]]]:
+    """Numbers of the shards that have rows, and where these are, by table."""
+    found: dict[int, dict[str, list[Slice]]] = {}
+    for spill in sorted(spills, key=lambda spill: spill.path):
+        for number, (begin, end) in enumerate(pairwise(spill.bounds)):
+            if begin < end:
+                shard = found.setdefault(number, {name: [] for name in _MERGE})
+                shard[spill.table].append((spill.path, begin, end))
+    yield from sorted(found.items())
 
 
 def user_shard(user_id: pl.Expr, num_shards: int) -> pl.Expr:
@@ -94,28 +144,27 @@ def user_shard(user_id: pl.Expr, num_shards: int) -> pl.Expr:
 
 
 class WriteShard(beam.DoFn):
-    """(shard, partial rows of its users) -> one file of each table; yields (name, number)s."""
+    """A shard -> one file of each table; yields (name, number)s."""
 
     def __init__(self, config: InteractionsConfig, folders: dict[str, Path]) -> None:
         self._config = config
         self._folders = folders
 
-    def process(
-        self, element: tuple[int, Iterable[tuple[str, bytes]]]
-    ) -> Iterator[tuple[str, int]]:
-        number, parts = element
-        partial: dict[str, list[bytes]] = {INTERACTIONS.name: [], SNIPPETS.name: []}
-        for name, part in parts:
-            partial[name].append(part)
-        activity, num_dropped = active(
-            merged_activity(from_bytes(partial[INTERACTIONS.name])), self._config.min_actions
-        )
+    def process(self, shard: tuple[int, dict[str, list[Slice]]]) -> Iterator[tuple[str, int]]:
+        number, slices = shard
+        sums = self._merged(INTERACTIONS, slices[INTERACTIONS.name])
+        activity, num_dropped = active(sums, self._config.min_actions)
         yield MINIMUM_ACTIVITY, num_dropped
         yield self._written(INTERACTIONS, activity, number)
-        if partial[SNIPPETS.name]:
-            best = best_snippets(from_bytes(partial[SNIPPETS.name]), self._config.max_snippets)
+        if slices[SNIPPETS.name]:
+            best = self._merged(SNIPPETS, slices[SNIPPETS.name])
             of_active = best.join(activity, on="user_id", how="semi", maintain_order="left")
             yield self._written(SNIPPETS, snippet_rows(of_active), number)
+
+    def _merged(self, table: Table, slices: list[Slice]) -> pl.DataFrame:
+        parts = [mapped(path).slice(begin, end - begin) for path, begin, end in slices]
+        # What is in one spill is merged already.
+        return _MERGE[table.name](pl.concat(parts), self._config) if len(parts) > 1 else parts[0]
 
     def _written(self, table: Table, rows: pl.DataFrame, number: int) -> tuple[str, int]:
         if rows.height:
@@ -166,15 +215,14 @@ def _run_pipeline(
     work: Path,
 ) -> None:
     num_shards = min(_PREFIXES, 1 + sum(rows for _, rows in groups) // SHARD_ROWS)
-    reduce = Reduce(config, num_shards, work / "progress")
+    (work / "spills").mkdir(parents=True)
+    reduce = Reduce(config, num_shards, work)
     with pipeline(resources, work / "workers.log") as root:
         read = root | "Row groups" >> beam.Create([group for group, _ in groups])
-        reduced = read | "Reduce" >> beam.ParDo(reduce).with_outputs("rows", main="partial")
-        written = (
-            reduced.partial
-            | "Shards" >> beam.GroupByKey()
-            | "Write" >> beam.ParDo(WriteShard(config, folders))
-        )
+        reduced = read | "Reduce" >> beam.ParDo(reduce).with_outputs("rows", main="spills")
+        spills = reduced.spills | "Spills" >> beam.combiners.ToList()
+        shards = spills | "Plan" >> beam.FlatMap(shards_of) | "Shards" >> beam.Reshuffle()
+        written = shards | "Write" >> beam.ParDo(WriteShard(config, folders))
         save_all(reduced.rows, work / "rows")
         save_all(written, work / "written")
 

@@ -27,12 +27,14 @@ with quiet(logging.WARNING):
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
+    from apache_beam.transforms.window import GlobalWindows
 
 __all__ = [
     "BeamIOError",
     "CompressionTypes",
     "FileSystems",
     "FnApiRunner",
+    "GlobalWindows",
     "PipelineOptions",
     "SubprocessSDKEnvironment",
     "beam",

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from pipelines.dumps import Kind
+from pipelines.frames import mapped
 from pipelines.rows import Tally, winners
 
 # Rows gathered before they are sorted and written: the more, the fewer files a merge must open.
@@ -145,18 +145,10 @@ def _row_groups(buckets: pl.DataFrame) -> Iterator[tuple[int, int]]:
 
 def merged(part: Part) -> Iterator[tuple[pl.DataFrame, Tally]]:
     """Row groups of a part: the versions that count, in order of id, and what became of others."""
-    spills = [_opened(path) for path in part.paths]
+    spills = [mapped(path) for path in part.paths]
     for first, last in part.row_groups:
         slices = [_slice(rows, first, last) for rows in spills]
         yield winners(pl.concat([rows for rows in slices if rows.height], how="diagonal"))
-
-
-def _opened(path: str) -> pl.DataFrame:
-    """The rows of a spill, mapped into memory and not read."""
-    mapped = pa.ipc.open_file(pa.memory_map(path)).read_all()
-    opened = pl.from_arrow(mapped, rechunk=False)
-    assert isinstance(opened, pl.DataFrame)
-    return opened
 
 
 def _slice(rows: pl.DataFrame, first: int, last: int) -> pl.DataFrame:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestration.sample.lexicon import VALUES
+from pipelines.base36 import base36_digits
 
 NUM_WORDS = 24_000
 NUM_DRAWS = 1 << 16  # Entries of the table that words are drawn from: one draw is two bytes.
@@ -109,12 +110,7 @@ def heavy_tailed(rng: np.random.Generator, num: int, size: int, head: int) -> ND
 
 def base36_many(numbers: NDArray[np.int64], width: int) -> list[bytes]:
     """Each number in base 36, `width` digits."""
-    digits = np.empty((len(numbers), width), np.uint8)
-    left = numbers.copy()
-    for place in range(width - 1, -1, -1):
-        left, digit = np.divmod(left, 36)
-        digits[:, place] = BASE36[digit]
-    data = digits.tobytes()
+    data = base36_digits(numbers.astype(np.uint64), width).tobytes()
     return [data[i : i + width] for i in range(0, len(data), width)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestration.sample import texts
-from orchestration.sample.lines import DELETED, REMOVED, Fields, account, author_deleted, base36
+from orchestration.sample.lines import DELETED, REMOVED, Fields, account, author_deleted
 from orchestration.sample.mess import (
     ADVERTISER,
     BOTS,
@@ -17,6 +17,7 @@ from orchestration.sample.mess import (
     Rule,
     encode,
 )
+from pipelines.base36 import base36
 
 
 def with_mess(fields: Fields, kinds: Sequence[Mess], around: Around) -> Iterator[Line]:

@@ -14,12 +14,12 @@ from typing import Any
 from orchestration.sample import hosting, texts
 from orchestration.sample.activity import Act, Form, Post
 from orchestration.sample.tastes import Subreddit
+from pipelines.base36 import base36
 
 Fields = dict[str, Any]
 
 DELETED = "[deleted]"
 REMOVED = "[removed]"
-_BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DAY_S = 86_400
 _AUTHOR_SINCE = 1_420_000_000  # no account is older, epoch seconds
 _AUTHOR_YEARS_S = 4 * 365 * _DAY_S
@@ -137,15 +137,6 @@ class CommentLine:
     link: int
     parent: int | None
     is_submitter: bool
-
-
-def base36(number: int) -> str:
-    """An id as the dumps write it."""
-    digits = ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = _BASE36[digit] + digits
-    return digits or "0"
 
 
 def line_random(seed: int, number: int) -> random.Random:

@@ -4,10 +4,8 @@ import random
 from typing import Any
 
 import polars as pl
-import pytest
 
 from pipelines.activity import (
-    base36,
     best_snippets,
     comment_actions,
     merged_activity,
@@ -147,9 +145,3 @@ def test_the_best_of_the_best_of_parts_are_the_best() -> None:
     assert merged_activity(pl.concat(sums)).equals(
         merged_activity(partial_activity(actions.activity))
     )
-
-
-@pytest.mark.parametrize(("number", "digits"), [(0, "0"), (35, "z"), (36, "10"), (2**64 - 1, None)])
-def test_base_36_is_read_back_as_the_number(number: int, digits: str | None) -> None:
-    assert int(base36(number), 36) == number
-    assert digits is None or base36(number) == digits

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pyarrow as pa
 
-from pipelines.frames import from_bytes, to_bytes, to_table
+from pipelines.frames import mapped, to_table
 from pipelines.tables import REJECTS
 
 
-def test_frames_of_different_columns_come_back_below_each_other() -> None:
+def test_a_scratch_file_is_mapped(tmp_path: Path) -> None:
     media = [[{"url": "a", "source": "b"}], []]
-    whole = pl.DataFrame({"id": [1, 2], "text": ["x", "größe"], "media": media})
-    stub = pl.DataFrame({"id": [3]})
-    found = from_bytes([to_bytes(whole), to_bytes(stub), to_bytes(whole[:0])])
-    assert found.to_dicts() == [*whole.to_dicts(), {"id": 3, "text": None, "media": None}]
+    rows = pl.DataFrame({"id": [1, 2], "text": ["x", "größe"], "media": media})
+    path = tmp_path / "rows.arrow"
+    rows.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+    assert mapped(str(path)).equals(rows)
 
 
 def test_a_table_has_its_columns_alone_and_plain_strings() -> None:

@@ -136,6 +136,7 @@ def test_many_shards_follow_each_other_in_the_order_of_one(
     interactions(CONFIG, ONE, run)
     many = Run(root=tmp_path, month=run.month, staging=tmp_path / "many")
     monkeypatch.setattr("pipelines.interactions.SHARD_ROWS", 100)
+    monkeypatch.setattr("pipelines.interactions.SPILL_BYTES", 10_000)
     interactions(CONFIG, ONE, many)
     assert len(list(many.staged(INTERACTIONS).iterdir())) > 5
     for table in (INTERACTIONS, SNIPPETS):

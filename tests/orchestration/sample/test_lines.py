@@ -11,11 +11,11 @@ from orchestration.sample.lines import (
     CommentLine,
     SubmissionLine,
     author_deleted,
-    base36,
     comment_object,
     submission_object,
 )
 from orchestration.sample.tastes import Kind, Subreddit
+from pipelines.base36 import base36
 from tests.orchestration.sample.worlds import dumps, image_post, objects
 
 SUBREDDIT = Subreddit(
@@ -37,11 +37,6 @@ COMMENT = CommentLine(
     parent=None,
     is_submitter=True,
 )
-
-
-@pytest.mark.parametrize(("number", "text"), [(0, "0"), (35, "z"), (36, "10"), (36**6, "1000000")])
-def test_base36(number: int, text: str) -> None:
-    assert base36(number) == text
 
 
 def test_a_text_submission() -> None:
