@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from embed.outcomes import Outcome
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# (host, port) -> its addresses; raises OSError or UnicodeError if it has none.
+Lookup = Callable[[str, int], Awaitable[list[IpAddress]]]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -86,26 +89,38 @@ def is_public(address: IpAddress) -> bool:
     return address in _GLOBAL_UNICAST and address.is_global
 
 
-async def resolve(url: str, allowed: Collection[str] = (), turn: int = 0) -> Target | Outcome:
+async def system_lookup(host: str, port: int) -> list[IpAddress]:
+    """Addresses of a host as this machine knows them, IPv4 first.
+
+    Raises:
+        OSError, UnicodeError: It has none; the resolver's own IDNA step refuses empty or over-long
+            labels.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
+    # Crawlers without a route for IPv6 are common, hosts without IPv4 are rare.
+    return sorted(addresses, key=lambda address: address.version)
+
+
+async def resolve(
+    url: str, allowed: Collection[str] = (), turn: int = 0, lookup: Lookup = system_lookup
+) -> Target | Outcome:
     """The address to fetch `url` from, or `BAD_URL`, `CONNECTION_FAILED`, `REFUSED_ADDRESS`.
 
     Args:
         url: Untrusted.
         allowed: `host:port` pairs that may have private addresses.
         turn: Number of the attempt; hosts with several addresses are tried at one after another.
+        lookup: Finds the addresses of a host.
     """
     parsed = parse_url(url)
     if parsed is None:
         return Outcome.BAD_URL
     scheme, host, port = parsed
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = await lookup(host, port)
     except (OSError, UnicodeError):
-        # UnicodeError: the resolver's own IDNA step refuses empty or over-long labels.
         return Outcome.CONNECTION_FAILED
-    addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
-    # IPv4 first: crawlers without a route for IPv6 are common, hosts without IPv4 are rare.
-    addresses.sort(key=lambda address: address.version)
     exempt = f"{host}:{port}" in allowed
     # One private address among public ones is how rebinding looks: refuse them all.
     if not addresses or not (exempt or all(is_public(address) for address in addresses)):

@@ -30,7 +30,9 @@ class EmbedConfig:
         fetch: Fetch over HTTP what the archive lacks; else such images count as not_archived.
         max_pixels: Larger images are refused before they are decoded.
         max_bytes: Larger bodies are refused while they arrive.
-        timeout_s: For one request.
+        timeout_s: For one request, from connecting to the last byte.
+        connect_s: For finding a host's address, and for connecting.
+        read_s: Of silence while an answer is awaited or arrives.
         shard_images: Images a shard; a shard is the unit of resume.
     """
 
@@ -40,6 +42,8 @@ class EmbedConfig:
     max_pixels: int = 100_000_000
     max_bytes: int = 30_000_000
     timeout_s: float = 20.0
+    connect_s: float = 5.0
+    read_s: float = 10.0
     shard_images: int = 4096
 
     def __post_init__(self) -> None:
@@ -82,7 +86,12 @@ class EmbedResources:
         batch_images: Images encoded at once.
         threads_per_actor: Pictures decoded at once, and Torch threads on the CPU, of an actor.
         precision: fp32, bf16 or fp16.
-        per_host: Requests under way to one host at once.
+        per_host: Requests under way to one host at once, over all actors.
+        per_host_per_s: Requests a second to one host, over all actors.
+        host_limits: Hosts with limits of their own, `HOST=AT_ONCE/PER_SECOND`, beside
+            `embed.hosts.MAIN_HOSTS`, which they override.
+        host_patience: A host that gives no answer so often in a row is not tried for a while.
+        host_cool_down_s: That while; its images count as unreachable, and a later run asks again.
         allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.
     """
 
@@ -91,5 +100,9 @@ class EmbedResources:
     batch_images: int = 256
     threads_per_actor: int = 1
     precision: str = "fp32"
-    per_host: int = 8
+    per_host: int = 4
+    per_host_per_s: float = 10.0
+    host_limits: tuple[str, ...] = ()
+    host_patience: int = 5
+    host_cool_down_s: float = 60.0
     allow_private_hosts: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from embed.archive import PLACE_SCHEMA, archive_files, locate
 from embed.clip import Clip, clip_identity, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
+from embed.hosts import MAIN_HOSTS, HostLimits, Hosts, parse_host_limits
 from embed.outcomes import Outcome
 from embed.shards import (
     Plan,
@@ -87,18 +88,32 @@ def embed_images(
 
 
 def worker_settings(config: EmbedConfig, resources: EmbedResources) -> WorkerSettings:
-    """What each worker is told; the bound on requests to a host is divided over the actors."""
+    """What each worker is told; the bounds on each host are divided over the actors."""
     return WorkerSettings(
         fetch=config.fetch,
         limits=FetchLimits(
             max_bytes=config.max_bytes,
             timeout_s=config.timeout_s,
-            per_host=max(1, resources.per_host // resources.actors),
+            connect_s=config.connect_s,
+            read_s=config.read_s,
             allowed_private=frozenset(resources.allow_private_hosts),
         ),
         max_pixels=config.max_pixels,
         batch_images=resources.batch_images,
         threads=resources.threads_per_actor,
+        hosts=hosts(resources),
+    )
+
+
+def hosts(resources: EmbedResources) -> Hosts:
+    """What one actor may ask of hosts, so that all together keep the limits."""
+    named = parse_host_limits((*MAIN_HOSTS, *resources.host_limits))
+    others = HostLimits(at_once=resources.per_host, per_s=resources.per_host_per_s)
+    return Hosts(
+        named={name: limits.shared_by(resources.actors) for name, limits in named.items()},
+        others=others.shared_by(resources.actors),
+        patience=resources.host_patience,
+        cool_down_s=resources.host_cool_down_s,
     )
 
 

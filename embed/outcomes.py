@@ -11,10 +11,13 @@ class Outcome(StrEnum):
     OK = "ok"
     # Not had.
     NOT_ARCHIVED = "not_archived"
+    DAMAGED_ARCHIVE = "damaged_archive"
     BAD_URL = "bad_url"
     REFUSED_ADDRESS = "refused_address"
     CONNECTION_FAILED = "connection_failed"
     TIMEOUT = "timeout"
+    # Not asked: its host gave no answer to others just before.
+    UNREACHABLE = "unreachable"
     TOO_MANY_REDIRECTS = "too_many_redirects"
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
@@ -36,8 +39,10 @@ class Outcome(StrEnum):
 TRANSIENT = frozenset(
     {
         Outcome.NOT_ARCHIVED,
+        Outcome.DAMAGED_ARCHIVE,
         Outcome.CONNECTION_FAILED,
         Outcome.TIMEOUT,
+        Outcome.UNREACHABLE,
         Outcome.RATE_LIMITED,
         Outcome.SERVER_ERROR,
         Outcome.TRUNCATED,

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from embed.answers import Fetched, judge_archived
 from embed.archive import ArchiveReader, Place
 from embed.clip import Clip, Preprocess
 from embed.decode import Decoded, decode
-from embed.fetch import Fetched, Fetcher, FetchLimits, judge_archived
+from embed.fetch import Fetcher, FetchLimits
+from embed.hosts import Hosts
 from embed.outcomes import Outcome
 from embed.shards import ShardManifest
 from embed.tables import IMAGE_EMBEDDINGS
@@ -39,6 +41,7 @@ class WorkerSettings:
         max_pixels: Larger pictures are refused before they are decoded.
         batch_images: Images encoded at once.
         threads: Pictures decoded at once, and Torch threads on the CPU.
+        hosts: Bounds on requests to each host, and what one worker learns of them.
     """
 
     fetch: bool
@@ -46,6 +49,7 @@ class WorkerSettings:
     max_pixels: int
     batch_images: int
     threads: int
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +191,7 @@ def _prepared(
             yield part, [Prepared(outcome=Outcome.NOT_ARCHIVED)] * part.height
         return
     with asyncio.Runner() as runner:
-        fetcher = Fetcher(settings.limits)
+        fetcher = Fetcher(settings.limits, settings.hosts)
         try:
             for part in missing.iter_slices(settings.batch_images):
                 yield part, runner.run(fetcher.fetch_all(part["url"].to_list(), ready))

@@ -17,7 +17,11 @@ CONFIG = EmbedConfig(fetch=True, shard_images=4)
 def resources(host: str, actors: int = 1) -> EmbedResources:
     """One thread an actor, and leave to ask the loopback."""
     return EmbedResources(
-        actors=actors, batch_images=4, per_host=4 * actors, allow_private_hosts=(host,)
+        actors=actors,
+        batch_images=4,
+        per_host=4 * actors,
+        per_host_per_s=1_000,
+        allow_private_hosts=(host,),
     )
 
 

@@ -1,31 +1,22 @@
 import asyncio
 import datetime
-import hashlib
 import ipaddress
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
-import embed.fetch
-from embed.addresses import Target
-from embed.fetch import (
-    Fetched,
-    Fetcher,
-    FetchLimits,
-    address_url,
-    judge_archived,
-    judge_body,
-    opted_out,
-    pause_before,
-    redirected,
-    retry_after_s,
-)
+from embed.addresses import IpAddress, Lookup, Target, system_lookup
+from embed.answers import Fetched
+from embed.connections import address_url
+from embed.fetch import Fetcher, FetchLimits
+from embed.hosts import HostLimits, Hosts
 from embed.outcomes import Outcome
 from tests.embed.loopback import Loopback, in_turn, reply, serve
 
@@ -45,17 +36,27 @@ def fetch(
     limits: FetchLimits = QUICK,
     tls: ssl.SSLContext | None = None,
     scheme: str = "http",
+    hosts: Hosts | None = None,
+    lookup: Lookup = system_lookup,
+    held: Mapping[str, Fetched] | None = None,
 ) -> list[Fetched]:
     async def run() -> list[Fetched]:
-        allowed = replace(limits, allowed_private=frozenset({server.host}))
-        fetcher = Fetcher(allowed, tls)
+        allowed = replace(limits, allowed_private=limits.allowed_private | {server.host})
+        fetcher = Fetcher(allowed, hosts or of_any_pace(), tls, lookup)
         urls = [p if "://" in p else f"{scheme}://{server.host}{p}" for p in paths]
         try:
-            return await fetcher.fetch_all(urls, lambda fetched: fetched)
+            return await fetcher.fetch_all(urls, lambda fetched: fetched, held)
         finally:
             await fetcher.close()
 
     return asyncio.run(run())
+
+
+def of_any_pace(
+    at_once: int = 8, per_s: float = 10_000, patience: int = 5, cool_down_s: float = 60.0
+) -> Hosts:
+    others = HostLimits(at_once=at_once, per_s=per_s)
+    return Hosts(others=others, patience=patience, cool_down_s=cool_down_s)
 
 
 def outcome(server: Loopback, path: str, limits: FetchLimits = QUICK) -> Outcome:
@@ -64,7 +65,9 @@ def outcome(server: Loopback, path: str, limits: FetchLimits = QUICK) -> Outcome
 
 def test_a_body_comes_back_and_the_host_is_asked_by_name_for_an_image(server: Loopback) -> None:
     server.answers["/a.png?s=1"] = reply(content=PNG)
-    assert fetch(server, "/a.png?s=1#part") == [Fetched(outcome=Outcome.OK, content=PNG)]
+    assert fetch(server, "/a.png?s=1#part") == [
+        Fetched(outcome=Outcome.OK, content=PNG, http_status=200)
+    ]
     ((path, headers),) = server.seen
     assert path == "/a.png?s=1"
     assert headers["Host"] == server.host
@@ -162,6 +165,8 @@ def test_a_body_is_cut_off_at_the_cap_whatever_its_headers_say(server: Loopback)
     server.answers["/a"] = endless
     assert outcome(server, "/a", replace(QUICK, max_bytes=100_000)) is Outcome.TOO_LARGE
     assert sent < 30_000_000
+    server.answers["/c"] = reply(content=bytes(100_001))
+    assert outcome(server, "/c", replace(QUICK, max_bytes=100_000)) is Outcome.TOO_LARGE
     server.answers["/b"] = reply(content=bytes(100_000))
     assert outcome(server, "/b", replace(QUICK, max_bytes=100_000)) is Outcome.OK
 
@@ -192,7 +197,7 @@ def test_redirects_are_followed_to_the_end(server: Loopback) -> None:
         "/b/c": reply(308, headers={"Location": f"http://{server.host}/d.png"}),
         "/d.png": reply(content=PNG),
     }
-    assert fetch(server, "/a") == [Fetched(outcome=Outcome.OK, content=PNG)]
+    assert fetch(server, "/a") == [Fetched(outcome=Outcome.OK, content=PNG, http_status=200)]
 
 
 def test_a_loop_of_redirects_ends(server: Loopback) -> None:
@@ -208,6 +213,7 @@ def test_a_loop_of_redirects_ends(server: Loopback) -> None:
         ("http://[bad/", Outcome.BAD_URL),
         ("http://169.254.169.254/latest/meta-data", Outcome.REFUSED_ADDRESS),
         ("https://i.imgur.com/removed.png", Outcome.REMOVED),
+        ("https://s.yimg.com/pw/images/en-us/photo_unavailable.png", Outcome.REMOVED),
     ],
 )
 def test_where_a_redirect_leads_is_judged_again(
@@ -232,6 +238,7 @@ def test_a_redirect_to_a_private_server_never_reaches_it(server: Loopback) -> No
         ({"Content-Type": "text/html; charset=utf-8"}, Outcome.NOT_IMAGE),
         ({"Content-Type": "video/mp4"}, Outcome.NOT_IMAGE),
         ({"Content-Type": "application/octet-stream"}, Outcome.OK),
+        ({"Content-Type": "image/jpeg"}, Outcome.OK),
     ],
 )
 def test_headers_of_a_success_can_rule_it_out(
@@ -252,8 +259,170 @@ def test_no_more_requests_than_allowed_are_under_way_to_one_host(server: Loopbac
         reply(content=PNG)(handler, before)
 
     server.answers |= {f"/{index}": slow for index in range(24)}
-    fetch(server, *server.answers, limits=replace(QUICK, per_host=3))
+    fetch(server, *server.answers, hosts=of_any_pace(at_once=3))
     assert server.most_at_once == 3
+
+
+def test_requests_to_one_host_begin_no_faster_than_allowed(server: Loopback) -> None:
+    begun: list[float] = []
+
+    def noting(handler: BaseHTTPRequestHandler, before: int) -> None:
+        begun.append(time.monotonic())
+        reply(content=PNG)(handler, before)
+
+    server.answers |= {f"/{index}": noting for index in range(20)}
+    fetch(server, *server.answers, hosts=of_any_pace(per_s=40))
+    assert len(begun) == 20
+    # 19 gaps of 25 ms; a request may reach the server a little earlier or later than it was due.
+    assert max(begun) - min(begun) >= 19 / 40 - 0.02
+
+
+def test_a_pause_that_a_host_asks_for_holds_for_all_its_urls(server: Loopback) -> None:
+    server.answers["/a"] = in_turn(reply(429, headers={"Retry-After": "1"}), reply(content=PNG))
+    server.answers["/b"] = reply(content=PNG)
+    hosts = of_any_pace(at_once=1)
+    started = time.monotonic()
+    found = fetch(server, "/a", "/b", hosts=hosts)
+    assert [fetched.outcome for fetched in found] == [Outcome.OK] * 2
+    assert time.monotonic() - started >= 1.0
+    assert server.seen[0][0] == "/a"
+
+    server.answers["/c"] = reply(503, headers={"Retry-After": "3600"})
+    first, second = fetch(server, "/c", "/d", hosts=hosts)
+    assert (first.outcome, second.outcome) == (Outcome.SERVER_ERROR, Outcome.RATE_LIMITED)
+    assert server.count("/d") == 0
+
+
+def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
+    server: Loopback,
+) -> None:
+    calls = []
+
+    async def lookup(host: str, port: int) -> list[IpAddress]:
+        calls.append(host)
+        if len(calls) <= 4:
+            raise OSError("no such host")
+        return await system_lookup(host, port)
+
+    server.answers |= {f"/{index}": reply(content=PNG) for index in range(500)}
+    limits = replace(QUICK, lookup_ttl_s=0, attempts=1)
+    hosts = of_any_pace(patience=4, cool_down_s=1.0, at_once=1)
+    started = time.monotonic()
+    found = fetch(server, *server.answers, limits=limits, hosts=hosts, lookup=lookup)
+    assert time.monotonic() - started < 1.0
+    assert [fetched.outcome for fetched in found] == (
+        [Outcome.CONNECTION_FAILED] * 4 + [Outcome.UNREACHABLE] * 496
+    )
+    assert server.seen == []
+    time.sleep(1.0)
+    found = fetch(server, "/0", "/1", limits=limits, hosts=hosts, lookup=lookup)
+    assert [fetched.outcome for fetched in found] == [Outcome.OK] * 2
+
+
+def test_an_unreachable_network_ends_fast(server: Loopback) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = Loopback(host=f"localhost:{free.getsockname()[1]}")
+    limits = replace(QUICK, backoff_s=0.5)
+    started = time.monotonic()
+    found = fetch(closed, *(f"/{index}" for index in range(2_000)), limits=limits)
+    assert time.monotonic() - started < 5
+    assert {fetched.outcome for fetched in found} == {
+        Outcome.CONNECTION_FAILED,
+        Outcome.UNREACHABLE,
+    }
+    assert sum(fetched.outcome is Outcome.UNREACHABLE for fetched in found) > 1_900
+
+
+def test_a_body_that_is_here_is_asked_for_only_if_it_changed(server: Loopback) -> None:
+    dated = "Wed, 21 Oct 2015 07:28:00 GMT"
+
+    def tagged(handler: BaseHTTPRequestHandler, before: int) -> None:
+        if handler.headers.get("If-None-Match") == '"1"':
+            return reply(304)(handler, before)
+        headers = {"ETag": '"1"', "Last-Modified": dated}
+        return reply(content=PNG, headers=headers)(handler, before)
+
+    server.answers |= {"/a": tagged, "/b": tagged}
+    (first,) = fetch(server, "/a")
+    assert (first.etag, first.last_modified) == ('"1"', dated)
+    held = {
+        f"http://{server.host}/a": first,
+        f"http://{server.host}/b": replace(first, etag='"0"', content=b"old"),
+    }
+    server.seen.clear()
+    assert fetch(server, "/a", "/b", held=held) == [first, first]
+    assert {path: headers.get("If-None-Match") for path, headers in server.seen} == {
+        "/a": '"1"',
+        "/b": '"0"',
+    }
+    assert {headers.get("If-Modified-Since") for _, headers in server.seen} == {dated}
+
+
+def test_a_connection_is_made_to_the_judged_address_and_no_other(server: Loopback) -> None:
+    """The name is known to this lookup alone, and its second answer is never asked for."""
+    answers = [[ipaddress.ip_address("127.0.0.1")], [ipaddress.ip_address("127.0.0.9")]]
+    asked = []
+
+    async def rebinding(host: str, port: int) -> list[IpAddress]:
+        asked.append(host)
+        return list(answers[min(len(asked) - 1, 1)])
+
+    name = f"rebinding.invalid:{server.host.partition(':')[2]}"
+    server.answers["/a"] = reply(content=PNG)
+    limits = replace(QUICK, allowed_private=frozenset({name}), lookup_ttl_s=0)
+    (fetched,) = fetch(server, f"http://{name}/a", limits=limits, lookup=rebinding)
+    assert (fetched.outcome, asked) == (Outcome.OK, ["rebinding.invalid"])
+    assert server.seen[0][1]["Host"] == name
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "169.254.169.254", "10.0.0.8", "::1", "::ffff:127.0.0.1"]
+)
+def test_a_redirect_to_a_name_of_a_private_address_never_reaches_it(
+    server: Loopback, address: str
+) -> None:
+    async def lookup(host: str, port: int) -> list[IpAddress]:
+        if host == "inside.invalid":
+            return [ipaddress.ip_address(address)]
+        return await system_lookup(host, port)
+
+    port = server.host.partition(":")[2]
+    server.answers |= {
+        "/a": reply(302, headers={"Location": f"http://inside.invalid:{port}/b"}),
+        "/b": reply(content=PNG),
+    }
+    (fetched,) = fetch(server, "/a", lookup=lookup)
+    assert fetched.outcome is Outcome.REFUSED_ADDRESS
+    assert server.count("/b") == 0
+
+
+def test_no_more_bodies_are_held_than_requests_may_be_in_flight(server: Loopback) -> None:
+    server.answers |= {f"/{index}": reply(content=PNG) for index in range(30)}
+    most, lock = 0, threading.Lock()
+
+    def slowly(fetched: Fetched) -> Outcome:
+        nonlocal most
+        with lock:
+            most = max(most, len(server.seen) - len(done))
+        time.sleep(0.01)
+        with lock:
+            done.append(fetched.outcome)
+        return fetched.outcome
+
+    done: list[Outcome] = []
+
+    async def run() -> list[Outcome]:
+        limits = replace(QUICK, in_flight=3, allowed_private=frozenset({server.host}))
+        fetcher = Fetcher(limits, of_any_pace(at_once=30))
+        try:
+            urls = [f"http://{server.host}{path}" for path in server.answers]
+            return await fetcher.fetch_all(urls, slowly)
+        finally:
+            await fetcher.close()
+
+    assert asyncio.run(run()) == [Outcome.OK] * 30
+    assert most <= 3
 
 
 def test_the_certificate_is_of_the_name_though_the_address_is_connected_to(tmp_path: Path) -> None:
@@ -299,74 +468,6 @@ def certificate(folder: Path, name: str) -> Path:
     path = folder / f"{name}.pem"
     path.write_bytes(pem + signed.public_bytes(serialization.Encoding.PEM))
     return path
-
-
-@pytest.mark.parametrize(
-    ("tags", "expected"),
-    [
-        ([], False),
-        (["noindex, nofollow"], False),
-        (["noai"], True),
-        (["noindex, NoImageAI"], True),
-        (["noindex", "noai"], True),
-        (["otherbot: noai"], False),
-        (["tastegraph: noimageai"], True),
-        (["otherbot: noindex, noai"], False),
-        (["*: noai"], True),
-        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
-    ],
-)
-def test_opting_out_counts_for_all_crawlers_or_this_one(tags: list[str], expected: bool) -> None:
-    assert opted_out(tags) is expected
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-7"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
-        (
-            {
-                "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
-                "date": "Wed, 21 Oct 2015 07:28:00 GMT",
-            },
-            30.0,
-        ),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date_after_the_answers_own(
-    headers: dict[str, str], expected: float | None
-) -> None:
-    assert retry_after_s(headers) == expected
-
-
-def test_pauses_double_within_half_and_one_and_a_half_and_repeat() -> None:
-    for attempt in range(4):
-        pause = pause_before("http://a.example/b", attempt, 0.5)
-        assert 0.25 * 2**attempt <= pause < 0.75 * 2**attempt
-        assert pause == pause_before("http://a.example/b", attempt, 0.5)
-
-
-def test_a_known_placeholder_is_a_removed_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = hashlib.md5(PNG, usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(embed.fetch, "REMOVED_MD5", frozenset({digest}))
-    assert judge_body(PNG).outcome is Outcome.REMOVED
-    assert judge_archived(200, PNG, 1000).outcome is Outcome.REMOVED
-    assert judge_body(PNG + b"x").outcome is Outcome.OK
-
-
-def test_an_archived_answer_is_judged_like_a_fresh_one() -> None:
-    assert judge_archived(200, PNG, 1000) == Fetched(outcome=Outcome.OK, content=PNG)
-    assert judge_archived(404, PNG, 1000) == Fetched(outcome=Outcome.NOT_FOUND)
-    assert judge_archived(200, PNG, 5) == Fetched(outcome=Outcome.TOO_LARGE)
-    assert judge_archived(200, b"", 5) == Fetched(outcome=Outcome.EMPTY)
-
-
-def test_a_redirect_is_joined_to_where_it_came_from() -> None:
-    assert redirected("https://a.example/b/c?d", "../e") == "https://a.example/e"
 
 
 @pytest.mark.parametrize(

@@ -210,4 +210,15 @@ def test_a_missing_archive_or_media_table_is_named(tmp_path: Path) -> None:
 def test_more_actors_ask_a_host_no_more_at_once() -> None:
     for actors, share in ((1, 8), (2, 4), (100, 1)):
         settings = worker_settings(EmbedConfig(), EmbedResources(actors=actors, per_host=8))
-        assert settings.limits.per_host == share
+        assert settings.hosts["a.example"].limits.at_once == share
+        assert settings.hosts["a.example"].limits.per_s == 10 / actors
+        assert settings.hosts["i.redd.it"].limits.per_s == 40 / actors
+
+
+def test_a_host_may_be_given_limits_of_its_own() -> None:
+    resources = EmbedResources(actors=2, host_limits=("i.redd.it=4/5", "a.example=2/1.5"))
+    known = worker_settings(EmbedConfig(), resources).hosts
+    found = [known[name].limits for name in ("i.redd.it", "a.example", "i.imgur.com", "b.example")]
+    assert [(limits.at_once, limits.per_s) for limits in found] == [
+        (2, 2.5), (1, 0.75), (2, 4), (2, 5),
+    ]  # fmt: skip
