@@ -11,13 +11,17 @@ import typer
 from rich.console import Console
 
 from orchestration import profiles
+from orchestration.approve import QualityError
 from orchestration.commands import forget as forget_command
 from orchestration.commands import persona as persona_commands
 from orchestration.commands import serve as serve_command
 from orchestration.commands import show_plan, show_status
 from orchestration.flow import FLOW
 from orchestration.progress import Reporter
+from orchestration.runner import How
+from persona.tables import PERSONA_STORE
 from pipelines.contract import ConfigError, ContractError, MissingInputError
+from pipelines.contract import Run as RunAt
 
 SAMPLE_ROOT = Path("runs/local_sample")
 KEY_FILE = Path("~/.config/tastegraph/key")
@@ -52,6 +56,28 @@ OnCorrupt = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Run steps that are done, too.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sample world, of training and evaluation.")]
 Users = Annotated[int, typer.Option(help="Users of the sample world.", min=60)]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", help="Dump file, folder, glob or address (repeatable)."),
+]
+KeyFile = Annotated[
+    Path,
+    typer.Option(help="Secret of the user pseudonyms; made if absent. Keep it off the data."),
+]
+Archive = Annotated[str, typer.Option(help="Folder of images that were downloaded before.")]
+Fetch = Annotated[bool, typer.Option(help="Fetch images over HTTP.")]
+ClipModel = Annotated[str, typer.Option(help="`tiny`, an open_clip model, or `local-dir:PATH`.")]
+ClipPretrained = Annotated[str, typer.Option(help="open_clip's tag of the weights.")]
+Gpus = Annotated[int, typer.Option(help="GPUs to embed and train with.", min=0)]
+KeepEncoder = Annotated[
+    bool, typer.Option("--keep-encoder", help="Train again for other settings only, not for data.")
+]
+Months = Annotated[
+    list[str] | None,
+    typer.Option("--month", help="Ingest this month alone, and no other step (repeatable)."),
+]
+Parallel = Annotated[int, typer.Option(help="Months ingested at once.", min=1)]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run under the root.")]
 
 
 @app.command()
@@ -62,6 +88,10 @@ def sample(
     only: Only = None,
     settings: Settings = None,
     force: Force = False,
+    months: Months = None,
+    parallel: Parallel = 1,
+    wait: Wait = False,
+    keep_encoder: KeepEncoder = False,
 ) -> None:
     """Make the sample world and run the whole job on it, evaluated against the planted truth.
 
@@ -73,12 +103,12 @@ def sample(
     reporter = Reporter(Console())
     world = root.with_name(root.name + "_world")
     profile = profiles.override(profiles.local_sample(root, world, seed), settings or ())
-    steps = _steps(only)
+    how = _how(only, force, months, parallel, wait)
     config = profiles.sample_world(users, seed)
     with reporter.step("sample_world") as shown:
         made = ensure_world(config, world, shown.progress)
     reporter.note("sample_world", f"{'made' if made else 'kept'}: {world}")
-    _run(profile, reporter, steps, force)
+    _run(profiles.kept(profile, keep_encoder), reporter, how)
 
 
 @app.command()
@@ -86,35 +116,31 @@ def run(
     profile_name: Annotated[
         str, typer.Option("--profile", help="`local_sample` or `dumps`.")
     ] = "dumps",
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="Dump file, folder, glob or address (repeatable)."),
-    ] = None,
+    inputs: Inputs = None,
     root: Root = Path("runs/dumps"),
-    key_file: Annotated[
-        Path,
-        typer.Option(help="Secret of the user pseudonyms; made if absent. Keep it off the data."),
-    ] = KEY_FILE,
-    archive: Annotated[
-        str, typer.Option(help="Folder of images that were downloaded before.")
-    ] = "",
-    fetch: Annotated[bool, typer.Option(help="Fetch images over HTTP.")] = False,
-    clip_model: Annotated[
-        str, typer.Option(help="`tiny`, an open_clip model name, or `local-dir:PATH`.")
-    ] = "tiny",
-    clip_pretrained: Annotated[str, typer.Option(help="open_clip's tag of the weights.")] = "",
-    gpus: Annotated[int, typer.Option(help="GPUs to embed and train with.", min=0)] = 0,
+    key_file: KeyFile = KEY_FILE,
+    archive: Archive = "",
+    fetch: Fetch = False,
+    clip_model: ClipModel = "tiny",
+    clip_pretrained: ClipPretrained = "",
+    gpus: Gpus = 0,
     only: Only = None,
     on_corrupt: OnCorrupt = None,
     settings: Settings = None,
     force: Force = False,
+    months: Months = None,
+    parallel: Parallel = 1,
+    wait: Wait = False,
+    keep_encoder: KeepEncoder = False,
 ) -> None:
     """Run the flow on dumps: ingest, embed, graph, personas, store, report.
 
     Example: `tastegraph run --input 'dumps/R?_2019-1*.zst' --root runs/2019 --fetch`
     """
+    how = _how(only, force, months, parallel, wait)
     if profile_name == "local_sample":
-        sample(root=root, only=only, settings=_with(settings, on_corrupt), force=force)
+        words = _with(settings, on_corrupt)
+        sample(root=root, only=only, settings=words, force=force, months=months, wait=wait)
         return
     if profile_name != "dumps":
         raise ConfigError(f"--profile {profile_name!r}: expected local_sample or dumps")
@@ -124,32 +150,63 @@ def run(
     profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
     profile = profiles.with_clip(profile, clip_model, clip_pretrained)
     profile = profiles.override(profile, _with(settings, on_corrupt))
-    _run(profile, Reporter(Console()), _steps(only), force)
+    _run(profiles.kept(profile, keep_encoder), Reporter(Console()), how)
 
 
 @app.command()
 def status(root: Root = SAMPLE_ROOT) -> None:
-    """What is done under a root: steps, rows, seconds, memory."""
+    """What is done under a root: steps, rows, rates, rejects; what readers see; the last run."""
     show_status(root, Console())
 
 
 @app.command()
 def plan(
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="Dump file, folder or glob (repeatable).")
-    ] = None,
+    inputs: Inputs = None,
     root: Root = SAMPLE_ROOT,
     seed: Seed = 0,
-    key_file: Annotated[Path, typer.Option(help="Secret of the user pseudonyms.")] = KEY_FILE,
+    key_file: KeyFile = KEY_FILE,
+    archive: Archive = "",
+    fetch: Fetch = False,
+    clip_model: ClipModel = "tiny",
+    clip_pretrained: ClipPretrained = "",
+    gpus: Gpus = 0,
     on_corrupt: OnCorrupt = None,
     settings: Settings = None,
+    keep_encoder: KeepEncoder = False,
 ) -> None:
-    """What a run would do, and why, without doing it (of the sample, or of `--input`)."""
+    """What a run with the same options would do, and why, without doing it.
+
+    Without `--input`: of the sample run.
+    """
     if inputs:
         profile = profiles.dumps(root, tuple(inputs), _key(key_file))
+        profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
+        profile = profiles.with_clip(profile, clip_model, clip_pretrained)
     else:
         profile = profiles.local_sample(root, root.with_name(root.name + "_world"), seed)
-    show_plan(profiles.override(profile, _with(settings, on_corrupt)), Console())
+    profile = profiles.override(profile, _with(settings, on_corrupt))
+    show_plan(profiles.kept(profile, keep_encoder), Console())
+
+
+@app.command()
+def rollback(
+    root: Root = SAMPLE_ROOT,
+    to: Annotated[
+        str, typer.Option(help="Version to go back to, as `status` names it; default: the last.")
+    ] = "",
+) -> None:
+    """Have readers see the personas of an earlier run again, at once.
+
+    The next run that makes other personas is published as ever.
+    """
+    from orchestration.publishing import roll_back
+    from orchestration.runner import lock
+
+    if not root.is_dir():
+        raise MissingInputError(f"no run at {root}")
+    with lock(root):
+        name = roll_back(PERSONA_STORE, RunAt(root=root), to)
+    Console().print(f"readers see {name}", highlight=False)
 
 
 def _with(settings: list[str] | None, on_corrupt: str | None) -> list[str]:
@@ -158,21 +215,32 @@ def _with(settings: list[str] | None, on_corrupt: str | None) -> list[str]:
     return [*(settings or ()), *named]
 
 
-def _run(
-    profile: profiles.Profile, reporter: Reporter, steps: tuple[str, ...], force: bool
-) -> None:
+def _run(profile: profiles.Profile, reporter: Reporter, how: How) -> None:
     from orchestration.report import write_report
     from orchestration.runner import run_profile
 
-    run_profile(profile, reporter, only=steps, force=force)
-    reporter.note("report", str(write_report(profile)))
+    try:
+        run_profile(profile, reporter, how)
+    except QualityError:
+        reporter.note("report", str(write_report(profile)))  # it shows what fell
+        raise
+    if not how.months:
+        reporter.note("report", str(write_report(profile)))
 
 
-def _steps(only: list[str] | None) -> tuple[str, ...]:
+def _how(
+    only: list[str] | None, force: bool, months: list[str] | None, parallel: int, wait: bool
+) -> How:
     for name in only or ():
         if name not in {step.name for step in FLOW}:
             raise ConfigError(f"--only {name!r}: expected one of {STEPS}")
-    return tuple(only or ())
+    return How(
+        only=tuple(only or ()),
+        months=tuple(months or ()),
+        force=force,
+        parallel=parallel,
+        wait=wait,
+    )
 
 
 def _key(path: Path) -> Path:
@@ -189,7 +257,7 @@ def _key(path: Path) -> Path:
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.engines import quiet_engines
-    from orchestration.runner import DiskFullError, RunLockedError
+    from orchestration.runner import DiskFullError, RunLockedError, WorkerLostError
     from persona.errors import ErasureError, StoreBusyError
     from pipelines.containers import CorruptDumpError
 
@@ -203,6 +271,8 @@ def main() -> None:
         MissingInputError,
         DiskFullError,
         RunLockedError,
+        WorkerLostError,
+        QualityError,
         ErasureError,
         StoreBusyError,
     )

@@ -23,7 +23,7 @@ from graph.tables import (
     TRAINING_CURVES,
     USER_EMBEDDINGS,
 )
-from orchestration.tables import EVALUATION
+from orchestration.tables import APPROVAL, EVALUATION
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS, QUARANTINE
 from pipelines.contract import Artifact, Counts, Run, Table
 from pipelines.tables import COMMENTS, INTERACTIONS, MEDIA, REJECTS, SNIPPETS, SUBMISSIONS
@@ -42,6 +42,10 @@ class Step:
         monthly: Runs once for each dump month.
         ray: Needs a Ray cluster.
         resumable: Keeps its staging folder after a kill and finds its finished shards there.
+        version: Of the code. Raise it with a change that makes other rows of the same inputs: what
+            was made by another version is made again.
+        after: Steps that a run has done before, though it reads nothing of theirs.
+        keepable: A refresh may keep its result where nothing but data changed (`Profile.keep`).
     """
 
     name: str
@@ -51,6 +55,9 @@ class Step:
     monthly: bool = False
     ray: bool = False
     resumable: bool = False
+    version: int = 1
+    after: tuple[str, ...] = ()
+    keepable: bool = False
 
     def load(self) -> StepFunction:
         """The step's function."""
@@ -107,6 +114,7 @@ FLOW = (
         writes=(CHECKPOINT, TRAINING_CURVES, LINK_METRICS),
         ray=True,
         resumable=True,
+        keepable=True,
     ),
     Step(
         name="infer_users",
@@ -139,12 +147,6 @@ FLOW = (
         resumable=True,
     ),
     Step(
-        name="index_personas",
-        function="persona.indexing:index_personas",
-        reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS, IMAGE_EMBEDDINGS),
-        writes=(PERSONA_STORE,),
-    ),
-    Step(
         name="evaluate",
         function="orchestration.evaluate:evaluate",
         reads=(
@@ -160,6 +162,19 @@ FLOW = (
             PERSONAS,
         ),
         writes=(EVALUATION,),
+    ),
+    Step(
+        name="approve",
+        function="orchestration.approve:approve",
+        reads=(EVALUATION,),
+        writes=(APPROVAL,),
+    ),
+    Step(
+        name="index_personas",
+        function="persona.indexing:index_personas",
+        reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS, IMAGE_EMBEDDINGS),
+        writes=(PERSONA_STORE,),
+        after=("approve",),
     ),
 )
 

@@ -1,37 +1,58 @@
-"""Manifests: the record of a finished step, written last, and the fingerprint it is known by."""
+"""Manifests: the record of a finished step, written last, and what it is known by.
+
+A result depends on a step's code and contracts, its settings, and the content of what it reads.
+`depends` names all of that, `fingerprint` is its hash, and `changes` says in words how two differ.
+Inputs count by content: a step that ran again and wrote the same rows makes nothing after it stale.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestration.flow import Step, producer
+from orchestration.flow import FLOW, Step, producer
 from pipelines.containers import is_url
-from pipelines.contract import ContractError, Counts, Run
+from pipelines.contract import Artifact, ContractError, Counts, Run, Table
 from pipelines.dumps import Dump
 
 ALL_MONTHS = "all"
 SMALL_FILE_BYTES = 1 << 20
+SHOWN_CHARS = 40  # of a setting's value in a reason
+
+Depends = Mapping[str, Any]
+"""version, config, dumps, contracts, inputs: what a result depends on, as plain data."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """A finished step: what it was asked, what it read, what came of it."""
+    """A finished step: what it was asked, what it read, what came of it.
+
+    Args:
+        depends: What the result depends on.
+        outputs: Hash of the content of each table and artifact that some step reads.
+        lineage: Hash of the settings of this step and of each before it; no data.
+        run_id: The run that made it.
+        finished_utc: Epoch seconds.
+    """
 
     step: str
     month: str
     fingerprint: str
     config: Mapping[str, Any]
-    inputs: Mapping[str, Any]
     counts: Counts
     seconds: float
     peak_rss_bytes: int
     bytes_written: int
     code_version: str
+    depends: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    outputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lineage: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    run_id: str = ""
+    finished_utc: int = 0
 
     @staticmethod
     def location(run: Run, step: str, month: str) -> Path:
@@ -68,44 +89,141 @@ def published(run: Run, step: str) -> dict[str, Manifest]:
     return {path.stem: Manifest.read(path) for path in sorted(folder.glob("*.json"))}
 
 
-def fingerprint(step: Step, config: Any, run: Run, external: Sequence[Any] = ()) -> str:
-    """What a result depends on, as 64 hexadecimal digits: step, config, month, inputs.
-
-    Inputs that steps wrote count by the fingerprints of their manifests; files from outside by
-    content where small, else by name, size and time of change: `external` are their identities.
-    """
-    described = {
-        "step": step.name,
-        "month": run.month,
-        "config": describe(config),
-        "external": list(external),
-        "inputs": input_fingerprints(step, run),
+def depends(step: Step, config: Any, run: Run, dumps: Sequence[Dump] = ()) -> Depends:
+    """What the result of a step for `run.month` depends on, with the inputs as they are now."""
+    return {
+        "version": step.version,
+        "config": dict(flat(describe(config))),
+        "dumps": {dump.label: dump_identity(dump) for dump in dumps},
+        "contracts": {t.name: contract(t) for t in (*step.reads, *step.writes)},
+        "inputs": inputs(step, run),
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 
-def input_fingerprints(step: Step, run: Run) -> dict[str, list[str]]:
-    """Fingerprints of what `step` reads, by the step that wrote it."""
-    found = {}
-    for source in {producer(table).name: producer(table) for table in step.reads}.values():
-        manifests = published(run, source.name)
-        months = [run.month] if source.monthly and step.monthly and run.month else list(manifests)
-        found[source.name] = [manifests[m].fingerprint for m in months if m in manifests]
+def fingerprint(step: Step, month: str | None, on: Depends) -> str:
+    """64 hexadecimal digits for a step, a month and what they depend on."""
+    told = {"step": step.name, "month": month, **on}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def inputs(step: Step, run: Run) -> dict[str, dict[str, str]]:
+    """Content hashes of what `step` reads, by table and month."""
+    found: dict[str, dict[str, str]] = {}
+    made: dict[str, dict[str, Manifest]] = {}
+    for table in step.reads:
+        source = producer(table)
+        manifests = made.setdefault(source.name, published(run, source.name))
+        own_month = source.monthly and step.monthly and run.month
+        months = [run.month] if own_month else list(manifests)
+        found[table.name] = {
+            m: manifests[m].outputs.get(table.name, "") for m in months if m in manifests
+        }
     return found
 
 
-def describe(config: Any) -> Any:
-    """`config` as plain data; fields marked as locations count by what lies there."""
+def changes(before: Depends, now: Depends, section: str) -> list[str]:
+    """How what a result depends on differs from before, in words; empty where it does not.
+
+    Args:
+        before, now: Of the manifest, and as things are.
+        section: Of the profile that holds the step's settings.
+    """
+    if not before:
+        return ["made by an earlier version of tastegraph"]
+    told = []
+    if before["version"] != now["version"]:
+        told.append(f"changed code: version {before['version']} -> {now['version']}")
+    for name in _differing(before["contracts"], now["contracts"]):
+        told.append(f"changed contract: {name}")
+    for name in _differing(before["config"], now["config"]):
+        old, new = (_shown(side["config"].get(name)) for side in (before, now))
+        values = "other content" if old == new or "..." in old + new else f"{old} -> {new}"
+        told.append(f"changed setting: {section}.{name} ({values})")
+    told += _told_files("dump", before["dumps"], now["dumps"])
+    for name in sorted(before["inputs"].keys() | now["inputs"].keys()):
+        old_months, new_months = (side["inputs"].get(name, {}) for side in (before, now))
+        told += [
+            text.removesuffix(f" {ALL_MONTHS}")
+            for text in _told_files(f"input: {name}", old_months, new_months)
+        ]
+    return told
+
+
+def lineage(step: Step, configs: Mapping[str, Any]) -> dict[str, str]:
+    """Hash of settings and contracts of a step and of all before it, by step.
+
+    Args:
+        step: The last of them.
+        configs: Of every step, by name.
+    """
+    found: dict[str, str] = {}
+    waiting = [step]
+    while waiting:
+        one = waiting.pop()
+        if one.name in found:
+            continue
+        told = [
+            one.version,
+            dict(flat(describe(configs[one.name], folders=False))),
+            {t.name: contract(t) for t in one.writes},
+        ]
+        found[one.name] = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        waiting += [producer(table) for table in one.reads]
+    return dict(sorted(found.items()))
+
+
+def content(path: Path) -> str:
+    """Hash of a folder's files: names and bytes."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{file.relative_to(path)}\n".encode())
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:32]
+
+
+def is_read(output: Table | Artifact) -> bool:
+    """Whether some step of the flow reads it."""
+    return any(output.name == table.name for step in FLOW for table in step.reads)
+
+
+def contract(output: Table | Artifact) -> str:
+    """Hash of the columns and the key of a table; of an artifact its name stands for it."""
+    if isinstance(output, Artifact):
+        return output.name
+    columns = [(field.name, str(field.type), field.nullable) for field in output.schema]
+    told = json.dumps([columns, list(output.key), output.monthly])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def describe(config: Any, *, folders: bool = True) -> Any:
+    """`config` as plain data; fields marked as locations count by what lies there.
+
+    Args:
+        config: Of a step.
+        folders: Whether folders count, too: what grows in them is data rather than a setting.
+    """
     if not dataclasses.is_dataclass(config):
         return list(config) if isinstance(config, tuple) else config
     described: dict[str, Any] = {}
     for entry in dataclasses.fields(config):
         value = getattr(config, entry.name)
         location = entry.metadata.get("location")
-        if location == "external":
+        if location == "external" or (location and not folders and Path(value).is_dir()):
             continue
-        described[entry.name] = identity(Path(value)) if location and value else describe(value)
+        described[entry.name] = (
+            identity(Path(value)) if location and value else describe(value, folders=folders)
+        )
     return described
+
+
+def flat(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of nested settings."""
+    for name, value in described.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def dump_identity(dump: Dump) -> list[Any]:
@@ -125,3 +243,21 @@ def identity(path: Path) -> list[Any]:
     if status.st_size <= SMALL_FILE_BYTES:
         return [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
     return [path.name, status.st_size, status.st_mtime_ns]
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = before.keys() | now.keys()
+    return sorted(name for name in names if before.get(name) != now.get(name))
+
+
+def _told_files(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name in _differing(before, now):
+        verb = "new" if name not in before else "gone" if name not in now else "changed"
+        found.append(f"{verb} {what} {name}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "..."

@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from embed.config import ClipConfig, EmbedConfig, EmbedResources, ProductsConfig
 from graph.config import GraphConfig, GraphResources, InferConfig, TrainConfig
-from orchestration.config import EvaluateConfig
+from orchestration.config import ApproveConfig, EvaluateConfig
+from orchestration.flow import FLOW
 from orchestration.sample.config import WorldConfig
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig, VerbalizeConfig
 from pipelines.config import BeamResources, IngestConfig, InteractionsConfig
@@ -32,6 +33,7 @@ SETTINGS = {
     "verbalize": ("verbalize", "serving"),
     "index_personas": ("store", "serving"),
     "evaluate": ("evaluate", "serving"),
+    "approve": ("approve", "serving"),
 }
 
 
@@ -44,6 +46,9 @@ class Profile:
         root: Folder of the run.
         ray_address: Cluster to join ("auto", "host:port"); empty starts one on this machine.
         object_store_bytes: Of a Ray started here.
+        keep: Steps whose result stays while nothing but data changed, by name: with `train_gat` a
+            refresh reads the new graph with the encoder that it has.
+        usd_per_hour: Price of the machines, for the accounts.
     """
 
     name: str
@@ -59,12 +64,21 @@ class Profile:
     verbalize: VerbalizeConfig = VerbalizeConfig()
     store: StoreConfig = StoreConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    approve: ApproveConfig = ApproveConfig()
     beam: BeamResources = BeamResources()
     embedding: EmbedResources = EmbedResources()
     training: GraphResources = GraphResources()
     serving: PersonaResources = PersonaResources()
     ray_address: str = ""
     object_store_bytes: int = field(default=1 << 30)
+    keep: tuple[str, ...] = ()
+    usd_per_hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        possible = [step.name for step in FLOW if step.keepable]
+        for name in self.keep:
+            if name not in possible:
+                raise ConfigError(f"keep={name!r}: expected one of {', '.join(possible)}")
 
     def settings(self, step: str) -> tuple[Any, Any]:
         """Config and resources of a step."""
@@ -90,6 +104,7 @@ def local_sample(root: Path, world: Path, seed: int = 0) -> Profile:
         products=ProductsConfig(heldout_share=0.5, min_images_for_holdout=8),
         train=TrainConfig(seed=seed),
         evaluate=EvaluateConfig(truth=str(world / "truth"), key_file=key_file, seed=seed),
+        approve=ApproveConfig(policy="always"),  # here people try what may be worse
         training=GraphResources(threads_per_worker=1),
         embedding=EmbedResources(threads_per_actor=1),
     )
@@ -138,6 +153,11 @@ def with_clip(profile: Profile, model: str, pretrained: str) -> Profile:
         products=replace(profile.products, clip=clip, vocabulary=vocabulary),
         evaluate=replace(profile.evaluate, clip=clip),
     )
+
+
+def kept(profile: Profile, keep_encoder: bool) -> Profile:
+    """The profile, with the encoder kept while nothing but data changed if so wanted."""
+    return replace(profile, keep=("train_gat",)) if keep_encoder else profile
 
 
 def sample_world(users: int, seed: int) -> WorldConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,14 +36,20 @@ class FileLog:
         target: Lines are appended to it; it is made with the first one.
         step: Of the lines.
         month: Of the lines.
+        run_id: Of the lines.
         clock: Seconds since the epoch.
     """
 
     def __init__(
-        self, target: Path, step: str, month: str, clock: Callable[[], float] = time.time
+        self,
+        target: Path,
+        step: str,
+        month: str,
+        run_id: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._target = target
-        self._named = {"step": step, "month": month}
+        self._named = {"run": run_id, "step": step, "month": month}
         self._clock = clock
         self._logged_utc: dict[str, float] = {}
 
@@ -156,9 +162,14 @@ class Reporter:
             "[green]done[/]", label, f"{manifest.seconds:7.1f} s  {memory}  {' '.join(told)}"
         )
 
-    def skipped(self, label: str, manifest: Manifest) -> None:
-        """One line: nothing to do."""
-        self._line("[dim]kept[/]", label, f"[dim]made before in {manifest.seconds:.1f} s[/]")
+    def skipped(self, label: str, manifest: Manifest, kept: Sequence[str] = ()) -> None:
+        """One line: nothing to do, or nothing done by policy."""
+        why = f", kept by policy: {'; '.join(kept)}" if kept else ""
+        self._line("[dim]kept[/]", label, f"[dim]made before in {manifest.seconds:.1f} s{why}[/]")
+
+    def done(self, manifest: Manifest, *, is_new: bool) -> None:
+        """One line of a month's step that ran, or was found done, in another process."""
+        (self.finished if is_new else self.skipped)(f"{manifest.step} {manifest.month}", manifest)
 
     def note(self, label: str, text: str) -> None:
         """One line about something that is no step."""

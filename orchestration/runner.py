@@ -1,38 +1,42 @@
-"""Runs steps: skips what is done, publishes what is whole, records what happened.
-
-Order of a publication: the old manifest goes, tables are renamed into place, the new manifest is
-written. Whenever the process dies, a table either has a manifest and is whole, or the step runs
-again and replaces it.
-"""
+"""Runs steps: skips what is done, publishes what is whole, records what happened."""
 
 from __future__ import annotations
 
 import errno
+import json
+import os
 import shutil
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-from orchestration.engines import ray_cluster
-from orchestration.flow import FLOW, Step
-from orchestration.manifests import (
-    ALL_MONTHS,
-    Manifest,
-    dump_identity,
-    fingerprint,
-    input_fingerprints,
-    published,
-)
+from rich.console import Console
+
+from orchestration import runlog
+from orchestration.engines import quiet_engines, ray_cluster
+from orchestration.flow import FLOW
+from orchestration.manifests import Manifest, published
 from orchestration.memory import PeakMemory
+from orchestration.plan import Dumps, Task, task_of
 from orchestration.profiles import Profile
 from orchestration.progress import FileLog, Reporter
-from pipelines.contract import ConfigError, Run
-from pipelines.dumps import Dump, discover
+from orchestration.prometheus import write_metrics
+from orchestration.publishing import publish
+from orchestration.runlog import RunLog, new_run_id
+from pipelines.contract import ConfigError, MissingInputError, Run
+from pipelines.dumps import discover
 from pipelines.locks import held
+
+WATCH_S = 0.5
 
 
 class RunLockedError(RuntimeError):
@@ -43,94 +47,186 @@ class DiskFullError(OSError):
     """The disk that holds the root is full."""
 
 
+class WorkerLostError(RuntimeError):
+    """A process that ran months was killed."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """One step for one month (or for all): what would run, under which fingerprint, and why.
+class How:
+    """How a run goes about its tasks; never what they make.
 
     Args:
-        reason: Why it must run; None if it is done.
+        only: Names of the steps to run; empty: all.
+        months: Months to run monthly steps for, and no other step; empty: everything.
+        force: Run what is done, too.
+        parallel: Months at once, each in a process of its own.
+        wait: Wait for another run under the root rather than refuse.
     """
 
-    step: Step
-    config: Any
-    resources: Any
-    month: str | None
-    fingerprint: str
-    reason: str | None
+    only: tuple[str, ...] = ()
+    months: tuple[str, ...] = ()
+    force: bool = False
+    parallel: int = 1
+    wait: bool = False
 
-    @property
-    def key(self) -> str:
-        """Month in manifests and file names."""
-        return self.month or ALL_MONTHS
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ConfigError(f"--parallel {self.parallel}: expected at least 1")
+
+    def takes(self, step: str) -> bool:
+        """Whether the step is among those to run."""
+        return not self.only or step in self.only
 
 
-def run_profile(
-    profile: Profile, reporter: Reporter, only: tuple[str, ...] = (), force: bool = False
-) -> list[Manifest]:
-    """Run every step of the flow (or those in `only`) that is not done; return all manifests.
+def run_profile(profile: Profile, reporter: Reporter, how: How = How()) -> list[Manifest]:
+    """Run every step of the flow (or those that `how` names) that is not done.
+
+    Returns:
+        Manifests of all of them, made now or before.
 
     Raises:
-        RunLockedError: Another process runs under this root.
+        RunLockedError: Another process runs under this root, and `how` says not to wait.
         DiskFullError: No space was left; what was published before stays valid.
+        MissingInputError: There are no dumps, or none of a month.
     """
     run = Run(root=profile.root)
     run.root.mkdir(parents=True, exist_ok=True)
     dumps = discover(profile.ingest.inputs, profile.beam.options)
-    finished = []
-    with lock(run.root), ray_cluster(profile) as start_ray:
-        for step in FLOW:
-            if only and step.name not in only:
-                continue
-            for task in tasks(step, profile, run, dumps, force):
-                if task.step.ray and task.reason:
-                    start_ray()
-                finished.append(run_task(task, run, reporter))
+    for month in how.months:
+        if month not in dumps:
+            raise MissingInputError(f"no dumps of month {month!r}; there are {', '.join(dumps)}")
+    log = RunLog(run.root, new_run_id())
+    waiting = Waiting(reporter) if how.wait else None
+    with lock(run.root, log.run_id, shared=bool(how.months), waiting=waiting), _recorded(run, log):
+        log.event(runlog.STARTED, profile=profile.name, pid=os.getpid(), **asdict(how))
+        chosen = {month: dumps[month] for month in how.months or dumps}
+        finished = _run_months(profile, chosen, how, reporter, log)
+        if not how.months:
+            finished += _run_rest(profile, dumps, how, reporter, log)
+        log.event(runlog.FINISHED)
     return finished
 
 
-def tasks(
-    step: Step, profile: Profile, run: Run, dumps: dict[str, list[Dump]], force: bool = False
-) -> Iterator[Task]:
-    """The step's tasks, a month each where it is monthly, with the reason why each must run."""
-    for month in sorted(dumps) if step.monthly else [None]:
-        config, resources = profile.settings(step.name)
-        month_run = replace(run, month=month)
-        external = dumps[month] if month and step.name == "ingest" else []
-        mark = fingerprint(step, config, month_run, [dump_identity(dump) for dump in external])
-        previous = published(run, step.name).get(month or ALL_MONTHS)
-        yield Task(
-            step=step,
-            config=config,
-            resources=resources,
-            month=month,
-            fingerprint=mark,
-            reason=_reason(previous, mark, step, run, force),
-        )
+def _run_rest(
+    profile: Profile, dumps: Dumps, how: How, reporter: Reporter, log: RunLog
+) -> list[Manifest]:
+    """The steps over all months, one after another."""
+    run, finished = Run(root=profile.root), []
+    with ray_cluster(profile) as start_ray:
+        for step in FLOW:
+            if step.monthly or not how.takes(step.name):
+                continue
+            task = task_of(step, profile, run, dumps, how.force)
+            if task.step.ray and task.reasons:
+                start_ray()
+            finished.append(run_task(task, run, reporter, log))
+            write_metrics(run.root)
+    return finished
 
 
-def _reason(previous: Manifest | None, mark: str, step: Step, run: Run, force: bool) -> str | None:
-    if previous is None:
-        return "not made yet"
-    if force:
-        return "forced"
-    if previous.fingerprint != mark:
-        return "config or inputs changed"
-    missing = [w.name for w in step.writes if not w.path(run).exists()]
-    return f"missing: {', '.join(missing)}" if missing else None
+def _run_months(
+    profile: Profile, dumps: Dumps, how: How, reporter: Reporter, log: RunLog
+) -> list[Manifest]:
+    """The monthly steps of each month; several months at once where `how` says so."""
+    if how.parallel == 1 or len(dumps) == 1:
+        return [
+            manifest
+            for month in dumps
+            for manifest in run_month(profile, month, dumps, how, reporter=reporter, log=log)
+        ]
+    context, finished = get_context("spawn"), []
+    errors: list[BaseException] = []
+    with ProcessPoolExecutor(
+        min(how.parallel, len(dumps)), context, initializer=_die_with, initargs=(os.getpid(),)
+    ) as pool:
+        under_way = {
+            pool.submit(_run_month_here, profile, month, dumps, how, log): month for month in dumps
+        }
+        for done in as_completed(under_way):
+            try:
+                manifests = done.result()
+            except BrokenProcessPool as error:
+                lost = WorkerLostError(
+                    "a process that ran months was killed; run the same command again: finished "
+                    "months are kept"
+                )
+                raise lost from error
+            except Exception as error:  # noqa: BLE001  the other months go on; raised below
+                errors.append(error)
+                continue
+            finished += manifests
+            for manifest in manifests:
+                reporter.done(manifest, is_new=manifest.run_id == log.run_id)
+    if errors:
+        raise errors[0]
+    return sorted(finished, key=lambda manifest: manifest.month)
 
 
-def run_task(task: Task, run: Run, reporter: Reporter) -> Manifest:
+def _run_month_here(
+    profile: Profile, month: str, dumps: Dumps, how: How, log: RunLog
+) -> list[Manifest]:
+    quiet_engines()
+    return run_month(profile, month, dumps, how, reporter=Reporter(Console(quiet=True)), log=log)
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent has ended: nobody would take what it makes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run_month(
+    profile: Profile, month: str, dumps: Dumps, how: How, *, reporter: Reporter, log: RunLog
+) -> list[Manifest]:
+    """The monthly steps of one month, which nobody else runs meanwhile.
+
+    Raises:
+        RunLockedError: Another process runs this month.
+    """
+    run = Run(root=profile.root, month=month)
+    finished = []
+    waiting = Waiting(reporter) if how.wait else None
+    with lock(run.root, log.run_id, month=month, waiting=waiting):
+        for step in FLOW:
+            if step.monthly and how.takes(step.name):
+                task = task_of(step, profile, run, dumps, how.force)
+                finished.append(run_task(task, run, reporter, log))
+        write_metrics(run.root)
+    return finished
+
+
+def run_task(task: Task, run: Run, reporter: Reporter, log: RunLog) -> Manifest:
     """Run one task if it has a reason to, publish its tables, and return its manifest."""
-    label = task.step.name + (f" {task.month}" if task.month else "")
-    if task.reason is None:
+    named = {"step": task.step.name, "month": task.key}
+    if not task.reasons:
         manifest = published(run, task.step.name)[task.key]
-        reporter.skipped(label, manifest)
+        log.event(runlog.STEP_SKIPPED, **named, made_by=manifest.run_id, kept=task.kept)
+        reporter.skipped(task.label, manifest, task.kept)
         return manifest
+    log.event(runlog.STEP_STARTED, **named, fingerprint=task.fingerprint, because=task.reasons)
+    try:
+        manifest = _made(task, run, reporter, log)
+    except BaseException as error:
+        log.event(runlog.STEP_FAILED, **named, error=type(error).__name__, message=str(error))
+        raise
+    done = {"seconds": manifest.seconds, "counts": asdict(manifest.counts)}
+    log.event(runlog.STEP_FINISHED, **named, **done, bytes_written=manifest.bytes_written)
+    reporter.finished(task.label, manifest)
+    return manifest
+
+
+def _made(task: Task, run: Run, reporter: Reporter, log: RunLog) -> Manifest:
     staging = run.root / ".staging" / f"{task.step.name}-{task.key}-{task.fingerprint[:16]}"
     clear_staging(task, run.root, keep=staging if task.step.resumable else None)
     started = time.monotonic()
-    log = FileLog(run.root / "logs" / f"{task.step.name}-{task.key}.log", task.step.name, task.key)
-    with reporter.step(label, log) as shown, PeakMemory() as memory, disk_errors(run.root):
+    target = run.root / "logs" / f"{task.step.name}-{task.key}.log"
+    files = FileLog(target, task.step.name, task.key, log.run_id)
+    with reporter.step(task.label, files) as shown, PeakMemory() as memory, disk_errors(run.root):
         staged = replace(
             run,
             month=task.month,
@@ -139,40 +235,26 @@ def run_task(task: Task, run: Run, reporter: Reporter) -> Manifest:
             on_file=shown.file,
         )
         counts = task.step.load()(task.config, task.resources, staged)
-        bytes_written = publish(task, staged)
+        bytes_written, hashes = publish(task, staged)
     manifest = Manifest(
         step=task.step.name,
         month=task.key,
         fingerprint=task.fingerprint,
         config=asdict(task.config),
-        inputs=input_fingerprints(task.step, replace(run, month=task.month)),
         counts=counts,
         seconds=round(time.monotonic() - started, 3),
         peak_rss_bytes=memory.peak_bytes,
         bytes_written=bytes_written,
         code_version=code_version(),
+        depends=task.depends,
+        outputs=hashes,
+        lineage=task.lineage,
+        run_id=log.run_id,
+        finished_utc=int(time.time()),
     )
     manifest.write(run)
     shutil.rmtree(staging, ignore_errors=True)
-    reporter.finished(label, manifest)
     return manifest
-
-
-def publish(task: Task, run: Run) -> int:
-    """Move what the step staged into place; return the bytes published."""
-    Manifest.location(run, task.step.name, task.key).unlink(missing_ok=True)
-    total = 0
-    for output in task.step.writes:
-        source, target = run.staged(output), output.path(run)
-        total += sum(f.stat().st_size for f in source.rglob("*") if f.is_file())
-        retired = run.root / ".staging" / f"retired-{output.name}-{task.key}"
-        shutil.rmtree(retired, ignore_errors=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            target.rename(retired)
-        source.rename(target)
-        shutil.rmtree(retired, ignore_errors=True)
-    return total
 
 
 def clear_staging(task: Task, root: Path, keep: Path | None) -> None:
@@ -182,18 +264,70 @@ def clear_staging(task: Task, root: Path, keep: Path | None) -> None:
             shutil.rmtree(folder)
 
 
+class Waiting:
+    """Says once that a run waits for another."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def __call__(self, busy: Exception) -> None:
+        self._reporter.note("waiting", str(busy))
+
+
 @contextmanager
-def lock(root: Path) -> Iterator[None]:
-    """Hold the root for this process; the kernel lets go of it however the process ends.
+def lock(
+    root: Path,
+    run_id: str = "",
+    *,
+    month: str = "",
+    shared: bool = False,
+    waiting: Waiting | None = None,
+) -> Iterator[None]:
+    """Hold the root for this process, or one month of it; the kernel lets go of it in any end.
+
+    Args:
+        root: Folder of the run.
+        run_id: Told to whom finds it held.
+        month: Of it alone; whoever holds one holds the root, too, maybe with others.
+        shared: Beside others who hold single months.
+        waiting: Told of the other process before waiting for it; None: refuse.
 
     Raises:
         RunLockedError: Another process holds it.
     """
+    file = root / (f".lock-{month}" if month else ".lock")
+    what = f"month {month} of {root}" if month else str(root)
     busy = RunLockedError(
-        f"another run is under way in {root}; wait for it or choose another --root"
+        f"another run is under way in {what}{holder(file)}; wait for it with --wait, or choose "
+        "another --root"
     )
-    with held(root / ".lock", busy):
+    on_wait = None if waiting is None else lambda: waiting(busy)
+    with held(file, busy, shared=shared, on_wait=on_wait):
+        now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        told = {"pid": os.getpid(), "host": socket.gethostname(), "run": run_id, "since": now}
+        file.write_text(json.dumps(told))
         yield
+
+
+def holder(file: Path) -> str:
+    """Who took a lock last, as words in brackets; empty if unknown."""
+    try:
+        told = json.loads(file.read_text())
+    except (OSError, json.JSONDecodeError):
+        return ""
+    return f" (process {told['pid']} on {told['host']}, run {told['run']}, since {told['since']})"
+
+
+@contextmanager
+def _recorded(run: Run, log: RunLog) -> Iterator[None]:
+    """Log how the run ended, whatever the end, and leave fresh metrics."""
+    try:
+        yield
+    except BaseException as error:
+        log.event(runlog.FAILED, error=type(error).__name__, message=str(error))
+        raise
+    finally:
+        write_metrics(run.root)
 
 
 @contextmanager

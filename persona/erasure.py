@@ -140,10 +140,11 @@ def _matches(source: pq.ParquetFile, group: int, column: str, values: pa.Array) 
 
 def _artifacts(run: Run, user_id: str) -> dict[str, int]:
     """Rows that went out of the persona store, the graph store and the checkpoint."""
-    removed = {}
-    store, graph = PERSONA_STORE.path(run), GRAPH_STORE.path(run)
-    if store.is_dir():
-        removed["persona_store"] = _erase_from_store(store, user_id)
+    removed: dict[str, int] = {}
+    graph = GRAPH_STORE.path(run)
+    for store in PERSONA_STORE.folders(run):
+        rows = _erase_from_store(store, user_id)
+        removed["persona_store"] = removed.get("persona_store", 0) + rows
     if graph.is_dir():
         removed["graph_store"] = erase_from_graph(graph, _beside(graph), [user_id])
         _swap(graph)

@@ -58,4 +58,5 @@ QUARANTINE = Table(
 PERSONA_STORE = Artifact(
     name="persona_store",
     doc="LanceDB: persona text, facets, embedding, evidence, model and run versions",
+    versions=3,
 )

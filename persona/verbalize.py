@@ -125,7 +125,9 @@ class _Work:
 
     def finish(self, part: str, split: Split) -> None:
         """Join the batches of a part with what needed none, by user."""
-        spent = Counter({"kept": split.kept.num_rows, "shared": len(split.twins)})
+        fresh = len(pc.unique(split.fresh.column("user_id")))
+        kept, shared = split.kept.num_rows, len(split.twins)
+        spent = Counter({"kept": kept, "shared": shared, "verbalized": fresh})
         for table in _OUTPUTS:
             paths = sorted((self._folder / part / table.name).glob("*.parquet"))
             found = [pq.read_table(path) for path in paths]

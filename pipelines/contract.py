@@ -135,15 +135,29 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A folder that a step publishes and that is not a table (graph store, checkpoint, index)."""
+    """A folder that a step publishes and that is not a table (graph store, checkpoint, index).
+
+    Args:
+        versions: Publications that stay readable. With more than one, `path` is a link to the one
+            that readers see, and what it leads to is replaced at once.
+    """
 
     name: str
     doc: str
     monthly: bool = False
+    versions: int = 1
 
     def path(self, run: Run) -> Path:
-        """Published folder."""
+        """Published folder, or the link to it."""
         return run.root / "artifacts" / self.name
+
+    def folders(self, run: Run) -> list[Path]:
+        """All publications that are readable, oldest first."""
+        path = self.path(run)
+        if path.is_dir() and not path.is_symlink():
+            return [path]
+        kept = path.with_name(f"{self.name}.versions")
+        return sorted(p for p in kept.glob("*") if p.is_dir() and not p.suffix)
 
 
 @dataclass(frozen=True, kw_only=True)

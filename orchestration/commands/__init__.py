@@ -7,17 +7,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from orchestration import runlog
 from orchestration.flow import FLOW
-from orchestration.manifests import published
+from orchestration.manifests import Manifest, published
+from orchestration.plan import plan, told
 from orchestration.profiles import Profile
 from orchestration.progress import quantity
-from orchestration.runner import tasks
+from orchestration.publishing import visible
+from persona.tables import PERSONA_STORE
 from pipelines.contract import MissingInputError, Run
 from pipelines.dumps import discover
 
+FIGURES = ("rows in", "rows out", "rejected", "dropped", "s", "rows/s", "GiB")
+
 
 def show_status(root: Path, console: Console) -> None:
-    """One row a finished step and month; below, what is missing of their inputs.
+    """One row a finished step and month; below, what is missing of their inputs, what readers see,
+    and how the last run ended.
 
     Raises:
         MissingInputError: Nothing was ever run under `root`.
@@ -26,43 +32,59 @@ def show_status(root: Path, console: Console) -> None:
     if not (root / "manifests").is_dir():
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
     table = Table(Column("step", no_wrap=True), Column("month", no_wrap=True))
-    for name in ("rows in", "rows out", "rejected", "dropped", "s", "GiB"):
+    for name in FIGURES:
         table.add_column(name, justify="right")
     notes: list[str] = []
     for step in FLOW:
-        for month, manifest in published(run, step.name).items():
+        manifests = published(run, step.name)
+        for month, manifest in manifests.items():
+            table.add_row(step.name, month, *_figures(manifest))
             counts = manifest.counts
-            table.add_row(
-                step.name,
-                month,
-                *(quantity(n) for n in (counts.rows_in, counts.rows_out)),
-                *(quantity(n) for n in (counts.rows_rejected, counts.rows_dropped)),
-                f"{manifest.seconds:.1f}",
-                f"{manifest.peak_rss_bytes / 2**30:.2f}",
-            )
             notes += [f"{step.name} {month}: {name}: {note}" for name, note in counts.notes.items()]
-        if not published(run, step.name):
-            table.add_row(step.name, "-", *["-"] * 6, style="dim")
+        if not manifests:
+            table.add_row(step.name, "-", *["-"] * len(FIGURES), style="dim")
     console.print(table)
-    for note in notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    for note in [*(f"note: {note}" for note in notes), *_state(run)]:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+
+
+def _figures(manifest: Manifest) -> list[str]:
+    counts = manifest.counts
+    rows = (counts.rows_in, counts.rows_out, counts.rows_rejected, counts.rows_dropped)
+    return [
+        *(quantity(number) for number in rows),
+        f"{manifest.seconds:.1f}",
+        quantity(counts.rows_in / manifest.seconds) if manifest.seconds else "-",
+        f"{manifest.peak_rss_bytes / 2**30:.2f}",
+    ]
+
+
+def _state(run: Run) -> list[str]:
+    """What readers see, and how the newest run ended."""
+    lines = []
+    now = visible(PERSONA_STORE, run)
+    if now is not None:
+        others = [f.name for f in PERSONA_STORE.folders(run) if f.name != now]
+        rest = f"; to go back to: {', '.join(others)}" if others else ""
+        lines.append(f"readers see: {now}{rest}")
+    ids = runlog.run_ids(run.root)
+    if ids:
+        found = runlog.events(run.root, ids[-1])
+        last = found[-1] if found else {"event": "empty", "time": "-"}
+        what = {
+            runlog.FINISHED: "finished",
+            runlog.FAILED: f"failed: {last.get('error')}: {last.get('message')}",
+        }.get(last["event"], f"under way or killed, in {last.get('step', 'its start')}")
+        lines.append(f"last run: {ids[-1]} {what} ({last['time']})")
+    return lines
 
 
 def show_plan(profile: Profile, console: Console) -> None:
-    """One row a task: would it run, and why. A task downstream of one that runs may run as well."""
+    """One row a task: would it run, and why. `if changed`: unless what it reads stays as it is."""
     run = Run(root=profile.root)
     dumps = discover(profile.ingest.inputs, profile.beam.options)
     table = Table(Column("step", no_wrap=True), "month", "would run", "because")
-    stale: set[str] = set()
-    for step in FLOW:
-        upstream = stale & {s.name for s in FLOW if {w.name for w in s.writes} & _reads(step.name)}
-        for task in tasks(step, profile, run, dumps):
-            reason = task.reason or (f"after {', '.join(sorted(upstream))}" if upstream else None)
-            if reason:
-                stale.add(step.name)
-            table.add_row(step.name, task.key, "yes" if reason else "no", reason or "done")
+    for planned in plan(profile, run, dumps):
+        would, because = told(planned, profile.keep)
+        table.add_row(planned.task.step.name, planned.task.key, would, because)
     console.print(table)
-
-
-def _reads(name: str) -> set[str]:
-    return {table.name for step in FLOW if step.name == name for table in step.reads}

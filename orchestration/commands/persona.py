@@ -118,7 +118,7 @@ def _store(root: Path) -> PersonaStore:
     from persona.store import PersonaStore
     from persona.tables import PERSONA_STORE
 
-    return PersonaStore.open(PERSONA_STORE.path(Run(root=root)))
+    return PersonaStore.open(PERSONA_STORE.path(Run(root=root)).resolve())
 
 
 def _user_id(user: str, key_file: Path | None) -> str:

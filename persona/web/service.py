@@ -81,7 +81,7 @@ class PersonaService:
 
     def store(self) -> PersonaStore:
         """The published store; opened anew after a run, or an erasure, has put another there."""
-        path = PERSONA_STORE.path(self._run)
+        path = PERSONA_STORE.path(self._run).resolve()  # a publication moves the link
         inode = path.stat().st_ino if path.exists() else -1
         if self._opened is None or self._opened[0] != inode:
             self._opened = (inode, PersonaStore.open(path))

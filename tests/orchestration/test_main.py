@@ -20,7 +20,8 @@ def invoke(*words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("sample",), ("run",), ("status",), ("plan",), ("persona", "show")]
+    "words",
+    [(), ("sample",), ("run",), ("status",), ("plan",), ("rollback",), ("persona", "show")],
 )
 def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert "Usage" in invoke(*words, "--help")
@@ -62,7 +63,6 @@ def test_the_status_tells_what_of_a_dump_is_missing(tmp_path: Path) -> None:
         month="2020-01",
         fingerprint="",
         config={},
-        inputs={},
         counts=Counts(rows_in=56, rows_out=56, notes={"RC_2020-01.zst": "cut at byte 9"}),
         seconds=0.5,
         peak_rss_bytes=0,

@@ -34,7 +34,7 @@ class Clock:
 
 
 def log_at(folder: Path, clock: Clock) -> FileLog:
-    return FileLog(folder / "logs" / "ingest.log", "ingest", "2019-10", clock)
+    return FileLog(folder / "logs" / "ingest.log", "ingest", "2019-10", "run-1", clock)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -57,6 +57,7 @@ def test_a_line_has_the_rates_and_the_time_left(tmp_path: Path) -> None:
     assert logged(tmp_path) == [json.loads(line)]
     assert json.loads(line) == {
         "time": "2019-10-02T07:07:10+00:00",
+        "run": "run-1",
         "step": "ingest",
         "month": "2019-10",
         "dump": "RC_2019-10.zst",

@@ -1,26 +1,44 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from orchestration.manifests import Manifest, fingerprint, published
+from orchestration import runlog
+from orchestration.manifests import Manifest, depends, fingerprint, published
+from orchestration.plan import Task
 from orchestration.progress import Reporter
-from orchestration.runner import DiskFullError, RunLockedError, Task, lock, run_task
+from orchestration.runlog import RunLog
+from orchestration.runner import DiskFullError, RunLockedError, Waiting, lock, run_task
 from pipelines.contract import Run
 from tests.orchestration.steps import NUMBERS, STEP, NumbersConfig
 
 REPORTER = Reporter(Console(quiet=True))
 
 
-def task(run: Run, config: NumbersConfig, reason: str | None = "not made yet") -> Task:
-    mark = fingerprint(STEP, config, run, ())
+def task(run: Run, config: NumbersConfig, reasons: tuple[str, ...] = ("not made yet",)) -> Task:
+    on = depends(STEP, config, run)
+    mark = fingerprint(STEP, None, on)
     return Task(
-        step=STEP, config=config, resources=None, month=None, fingerprint=mark, reason=reason
+        step=STEP,
+        config=config,
+        resources=None,
+        month=None,
+        fingerprint=mark,
+        depends=on,
+        reasons=reasons,
     )
+
+
+def ran(it: Task, run: Run) -> Manifest:
+    return run_task(it, run, REPORTER, RunLog(run.root, "r"))
 
 
 def numbers(run: Run) -> list[int]:
@@ -29,7 +47,7 @@ def numbers(run: Run) -> list[int]:
 
 def test_publishes_the_table_and_then_the_manifest(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
-    manifest = run_task(task(run, NumbersConfig()), run, REPORTER)
+    manifest = ran(task(run, NumbersConfig()), run)
     assert numbers(run) == [0, 1, 2]
     assert published(run, "numbers") == {"all": manifest}
     assert manifest.counts.rows_out == 3
@@ -39,25 +57,25 @@ def test_publishes_the_table_and_then_the_manifest(tmp_path: Path) -> None:
 
 def test_a_task_without_a_reason_is_skipped(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
-    first = run_task(task(run, NumbersConfig()), run, REPORTER)
+    first = ran(task(run, NumbersConfig()), run)
     (tmp_path / "tables" / "numbers" / "part-0.parquet").unlink()  # would come back if it ran
-    assert run_task(task(run, NumbersConfig(), reason=None), run, REPORTER) == first
+    assert ran(task(run, NumbersConfig(), reasons=()), run) == first
     assert NUMBERS.files(run) == []
 
 
 def test_another_config_replaces_the_table(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
-    before = run_task(task(run, NumbersConfig()), run, REPORTER)
-    after = run_task(task(run, NumbersConfig(count=5)), run, REPORTER)
+    before = ran(task(run, NumbersConfig()), run)
+    after = ran(task(run, NumbersConfig(count=5)), run)
     assert numbers(run) == [0, 1, 2, 3, 4]
     assert before.fingerprint != after.fingerprint
 
 
 def test_a_failing_step_publishes_nothing_and_keeps_what_was(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
-    kept = run_task(task(run, NumbersConfig()), run, REPORTER)
+    kept = ran(task(run, NumbersConfig()), run)
     with pytest.raises(RuntimeError, match="broken"):
-        run_task(task(run, NumbersConfig(count=9, fail_with="broken")), run, REPORTER)
+        ran(task(run, NumbersConfig(count=9, fail_with="broken")), run)
     assert numbers(run) == [0, 1, 2]
     assert published(run, "numbers") == {"all": kept}
 
@@ -65,29 +83,86 @@ def test_a_failing_step_publishes_nothing_and_keeps_what_was(tmp_path: Path) -> 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     with pytest.raises(DiskFullError, match=r"no space left under .* run the same command again"):
-        run_task(task(run, NumbersConfig(fail_with="disk")), run, REPORTER)
+        ran(task(run, NumbersConfig(fail_with="disk")), run)
 
 
 def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
-    run_task(task(run, NumbersConfig()), run, REPORTER)
+    ran(task(run, NumbersConfig()), run)
     Manifest.location(run, "numbers", "all").write_text("{")
     with pytest.raises(ValueError, match="delete it to run the step again"):
         published(run, "numbers")
 
 
-def test_a_second_run_on_one_root_refuses(tmp_path: Path) -> None:
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom orchestration.runner import lock\n"
-        f"with lock(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
+def test_the_log_tells_what_became_of_each_step(tmp_path: Path) -> None:
+    run, log = Run(root=tmp_path), RunLog(tmp_path, "r")
+    run_task(task(run, NumbersConfig()), run, REPORTER, log)
+    run_task(task(run, NumbersConfig(), reasons=()), run, REPORTER, log)
+    with pytest.raises(RuntimeError, match="broken"):
+        run_task(task(run, NumbersConfig(fail_with="broken")), run, REPORTER, log)
+    with (runlog.folder(tmp_path) / "r.jsonl").open("a") as file:
+        file.write('{"cut')  # by a kill
+    told = runlog.events(tmp_path, "r")
+    assert [(event["run"], event["step"], event["event"]) for event in told] == [
+        ("r", "numbers", runlog.STEP_STARTED),
+        ("r", "numbers", runlog.STEP_FINISHED),
+        ("r", "numbers", runlog.STEP_SKIPPED),
+        ("r", "numbers", runlog.STEP_STARTED),
+        ("r", "numbers", runlog.STEP_FAILED),
+    ]
+    assert told[1]["counts"]["rows_out"] == 3
+    assert told[4]["message"] == "broken"
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from orchestration.runner import lock
+with lock(Path(sys.argv[1]), "run-1", month=sys.argv[2], shared=sys.argv[3] == "shared"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holding(root: Path, month: str = "", kind: str = "alone") -> Iterator[subprocess.Popen[bytes]]:
+    words = [sys.executable, "-c", HOLDER, str(root), month, kind]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(RunLockedError, match="another run is under way"), lock(tmp_path):
-            pass
+        yield holder
         holder.kill()
+
+
+def test_a_second_run_on_one_root_refuses_and_names_the_first(tmp_path: Path) -> None:
+    with holding(tmp_path) as holder:
+        told = rf"another run is under way in .* \(process {holder.pid} on .*, run run-1, since "
+        with pytest.raises(RunLockedError, match=told), lock(tmp_path):
+            pass
+        with pytest.raises(RunLockedError), lock(tmp_path, shared=True):
+            pass
     with lock(tmp_path):  # the kernel let go of it
         pass
+
+
+def test_a_second_run_waits_if_told_to(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    with holding(tmp_path) as holder:
+        assert holder.stdin is not None
+        threading.Timer(0.5, holder.stdin.close).start()
+        with lock(tmp_path, waiting=Waiting(Reporter(Console(file=shown, width=200)))):
+            assert holder.wait(timeout=10) == 0
+    assert "another run is under way" in shown.getvalue()
+
+
+def test_months_run_beside_each_other_but_each_once(tmp_path: Path) -> None:
+    with holding(tmp_path, kind="shared"), holding(tmp_path, month="2019-08"):
+        with lock(tmp_path, shared=True), lock(tmp_path, month="2019-09"):
+            pass
+        with (
+            pytest.raises(RunLockedError, match="in month 2019-08"),
+            lock(tmp_path, month="2019-08"),
+        ):
+            pass
+        with pytest.raises(RunLockedError), lock(tmp_path):
+            pass

@@ -1,0 +1,73 @@
+"""Step approve: EVALUATION -> APPROVAL, unless quality fell: then readers keep what they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from orchestration.config import ApproveConfig
+from orchestration.tables import APPROVAL, EVALUATION
+from persona.config import PersonaResources
+from pipelines.contract import Counts, Run
+
+# Of metrics.json; more is better in all of them.
+FIGURES = (
+    "link.mrr",
+    "taste.with_images_top1",
+    "taste.without_images_top1",
+    "salience.attention_p3",
+    "persona.count",
+    "persona.grounded_claim_share",
+    "persona.own_vs_other",
+)
+FILE = "quality.json"
+
+
+class QualityError(RuntimeError):
+    """A figure fell below the last run's by more than the margin; nothing was published."""
+
+
+def approve(config: ApproveConfig, resources: PersonaResources, run: Run) -> Counts:
+    """Step: EVALUATION -> APPROVAL.
+
+    Returns:
+        Counts over the figures; metrics: each figure.
+
+    Raises:
+        QualityError: A figure fell, and the policy is `checked`.
+    """
+    now = figures(json.loads((EVALUATION.path(run) / "metrics.json").read_text()))
+    path = APPROVAL.path(run) / FILE
+    last = json.loads(path.read_text())["figures"] if path.is_file() else {}
+    worse = fallen(last, now, config.margin)
+    if worse and config.policy == "checked":
+        told = ", ".join(f"{name} {last[name]:.4g} -> {now.get(name)}" for name in worse)
+        raise QualityError(
+            f"quality fell by more than {config.margin:.0%}: {told}; the personas were made but "
+            "not published, readers keep the last ones. Look at the report, then publish all the "
+            "same with --set approve.policy=always, or correct the cause and run again"
+        )
+    told_to = run.staged(APPROVAL) / FILE
+    told_to.write_text(json.dumps({"figures": now, "last": last}, indent=2, sort_keys=True))
+    return Counts(rows_in=len(now), rows_out=len(now), metrics=now)
+
+
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those of FIGURES that were measured."""
+    found = {}
+    for name in FIGURES:
+        section, _, key = name.partition(".")
+        value = metrics.get(section, {}).get(key)
+        if value is not None:
+            found[name] = float(value)
+    return found
+
+
+def fallen(last: Mapping[str, float], now: Mapping[str, float], margin: float) -> list[str]:
+    """Figures that lost more than `margin` of their last value, or that are no longer there."""
+    return [
+        name
+        for name, value in last.items()
+        if name not in now or now[name] < value - margin * abs(value)
+    ]

@@ -1,0 +1,153 @@
+"""What would run, and why: each step and month against the manifest of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestration.flow import FLOW, Step
+from orchestration.manifests import (
+    ALL_MONTHS,
+    Depends,
+    Manifest,
+    changes,
+    depends,
+    fingerprint,
+    lineage,
+    published,
+)
+from orchestration.profiles import SETTINGS, Profile
+from pipelines.contract import Run
+from pipelines.dumps import Dump
+
+Dumps = Mapping[str, list[Dump]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One step for one month (or for all): what would run, under which fingerprint, and why.
+
+    Args:
+        reasons: Why it must run; none if it is done.
+        kept: What changed, where a policy keeps the result all the same.
+    """
+
+    step: Step
+    config: Any
+    resources: Any
+    month: str | None
+    fingerprint: str
+    depends: Depends = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Month in manifests and file names."""
+        return self.month or ALL_MONTHS
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.step.name + (f" {self.month}" if self.month else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A task, and tables that it reads and that may be other ones when its turn comes."""
+
+    task: Task
+    uncertain: tuple[str, ...]
+
+
+def tasks(
+    step: Step, profile: Profile, run: Run, dumps: Dumps, force: bool = False
+) -> Iterator[Task]:
+    """The step's tasks, a month each where it is monthly, as things are when each is asked for."""
+    for month in sorted(dumps) if step.monthly else [None]:
+        yield task_of(step, profile, replace(run, month=month), dumps, force)
+
+
+def task_of(step: Step, profile: Profile, run: Run, dumps: Dumps, force: bool = False) -> Task:
+    """The step's task for `run.month`, with the reasons why it must run."""
+    config, resources = profile.settings(step.name)
+    on = depends(step, config, run, dumps[run.month] if run.month and not step.reads else ())
+    mark = fingerprint(step, run.month, on)
+    before = published(run, step.name).get(run.month or ALL_MONTHS)
+    of_settings = lineage(step, {name: profile.settings(name)[0] for name in SETTINGS})
+    reasons = _reasons(step, before, mark, on, run)
+    kept: list[str] = []
+    if before is not None and reasons and _is_kept(step, profile, before, of_settings, run):
+        reasons, kept, mark = [], reasons, before.fingerprint
+    if before is not None and force:
+        reasons = [*reasons, "forced"]
+    return Task(
+        step=step,
+        config=config,
+        resources=resources,
+        month=run.month,
+        fingerprint=mark,
+        depends=on,
+        lineage=of_settings,
+        reasons=tuple(reasons),
+        kept=tuple(kept),
+    )
+
+
+def plan(profile: Profile, run: Run, dumps: Dumps) -> list[Planned]:
+    """Every task of the flow in order; nothing is run, so what follows a task is uncertain."""
+    found: list[Planned] = []
+    stale: set[tuple[str, str]] = set()
+    for step in FLOW:
+        for task in tasks(step, profile, run, dumps):
+            read = {table.name for table in step.reads}
+            uncertain = sorted(
+                {name for name, month in stale if name in read and _meet(task.month, month)}
+            )
+            if task.reasons or (uncertain and not _holds(step, profile, task)):
+                stale |= {(table.name, task.key) for table in step.writes}
+            found.append(Planned(task=task, uncertain=tuple(uncertain)))
+    return found
+
+
+def _holds(step: Step, profile: Profile, task: Task) -> bool:
+    """Whether other data alone would not make the task run."""
+    return step.name in profile.keep and not task.reasons
+
+
+def _meet(month: str | None, other: str) -> bool:
+    return month is None or other in (month, ALL_MONTHS)
+
+
+def _reasons(step: Step, before: Manifest | None, mark: str, on: Depends, run: Run) -> list[str]:
+    if before is None:
+        return ["not made yet"]
+    if before.fingerprint != mark:
+        return changes(before.depends, on, SETTINGS[step.name][0]) or ["made otherwise"]
+    return _missing(step, run)
+
+
+def _is_kept(
+    step: Step, profile: Profile, before: Manifest, of_settings: Mapping[str, str], run: Run
+) -> bool:
+    is_same = dict(before.lineage) == dict(of_settings)
+    return step.name in profile.keep and is_same and not _missing(step, run)
+
+
+def _missing(step: Step, run: Run) -> list[str]:
+    return [f"missing: {table.name}" for table in step.writes if not table.path(run).exists()]
+
+
+def told(planned: Planned, keep: Sequence[str]) -> tuple[str, str]:
+    """Whether the task would run ("yes", "no", or "if ..."), and because of what."""
+    task = planned.task
+    if task.reasons:
+        return "yes", "; ".join(task.reasons)
+    if task.step.name in keep and (task.kept or planned.uncertain):
+        data = "; ".join(task.kept) or ", ".join(planned.uncertain)
+        return "no", f"kept by policy, though the data changed: {data}"
+    if planned.uncertain:
+        return "if changed", f"reads {', '.join(planned.uncertain)}"
+    return "no", "done"

@@ -1,0 +1,223 @@
+"""Refreshes of a small sample run: what runs again, and what it leaves alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+from rich.console import Console
+
+from orchestration import profiles
+from orchestration.flow import FLOW
+from orchestration.manifests import Manifest, published
+from orchestration.plan import plan, task_of, told
+from orchestration.profiles import Profile
+from orchestration.progress import Reporter
+from orchestration.runner import How, run_profile
+from orchestration.sample.config import WorldConfig
+from orchestration.worlds import ensure_world
+from persona.items import group_users
+from persona.store import PersonaStore
+from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
+from pipelines.contract import Run
+from pipelines.dumps import discover
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+WORLD = WorldConfig(users=80, image_size=64)
+FIRST, SECOND, NEW = WORLD.months
+FAST = ("train.epochs=2", "train.ablations=", "evaluate.permutations=50")
+GLOBAL = tuple(step.name for step in FLOW if not step.monthly)
+
+
+def with_dumps(base: Profile, folder: Path) -> Profile:
+    return replace(base, ingest=replace(base.ingest, inputs=(str(folder),)))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profile]:
+    """A finished run over two of three months; its dumps lie beside it."""
+    folder = tmp_path_factory.mktemp("refresh")
+    ensure_world(WORLD, folder / "world")
+    (folder / "dumps").mkdir()
+    for month in (FIRST, SECOND):
+        for kind in ("RS", "RC"):
+            shutil.copy(folder / "world" / "dumps" / f"{kind}_{month}.zst", folder / "dumps")
+    profile = profiles.local_sample(folder / "run", folder / "world")
+    profile = with_dumps(profiles.override(profile, FAST), folder / "dumps")
+    refresh(profile)
+    yield profile
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def copied(base: Profile, tmp_path: Path) -> Profile:
+    """The same in a place of its own."""
+    shutil.copytree(base.root, tmp_path / "run", symlinks=True)
+    shutil.copytree(base.root.with_name("dumps"), tmp_path / "dumps")
+    return with_dumps(replace(base, root=tmp_path / "run"), tmp_path / "dumps")
+
+
+def refresh(profile: Profile, how: How = How()) -> set[str]:  # noqa: B008
+    """Run; which tasks ran, as "step" or "step month"."""
+    before = {m.run_id for m in manifests(profile)}
+    made = run_profile(profile, Reporter(Console(quiet=True)), how)
+    return {label(m) for m in made if m.run_id not in before}
+
+
+def manifests(profile: Profile) -> list[Manifest]:
+    return [m for step in FLOW for m in published(Run(root=profile.root), step.name).values()]
+
+
+def label(manifest: Manifest) -> str:
+    return manifest.step if manifest.month == "all" else f"{manifest.step} {manifest.month}"
+
+
+def planned(profile: Profile) -> dict[str, tuple[str, str]]:
+    dumps = discover(profile.ingest.inputs)
+    found = plan(profile, Run(root=profile.root), dumps)
+    return {p.task.label: told(p, profile.keep) for p in found}
+
+
+def sure(profile: Profile) -> dict[str, str]:
+    """Tasks that would run in any case, and why."""
+    return {name: why for name, (would, why) in planned(profile).items() if would == "yes"}
+
+
+def hashes(profile: Profile) -> dict[str, str]:
+    evidence = EVIDENCE.read(Run(root=profile.root))
+    return {user.user_id: user.hash for user in group_users(evidence)}
+
+
+def rewrite(path: Path, keep_lines: slice) -> None:
+    """Write some lines of a dump again, compressed otherwise."""
+    with zstandard.open(path, "rb") as file:
+        lines = file.read().splitlines(keepends=True)
+    path.write_bytes(zstandard.compress(b"".join(lines[keep_lines]), 1))
+
+
+def test_nothing_would_run_again(base: Profile) -> None:
+    assert set(planned(base).values()) == {("no", "done")}
+
+
+@pytest.mark.parametrize(
+    ("word", "steps", "why"),
+    [
+        ("ingest.over_18=keep", ["ingest"], 'ingest.over_18 ("drop" -> "keep")'),
+        ("interactions.max_snippets=1", ["interactions"], "interactions.max_snippets (3 -> 1)"),
+        ("embed.max_pixels=9", ["embed_images"], "embed.max_pixels (100000000 -> 9)"),
+        (
+            "products.seed=4",
+            ["visual_targets", "subreddit_features"],
+            "products.seed (0 -> 4)",
+        ),
+        ("graph.half_life_days=9", ["build_graph"], "graph.half_life_days (90.0 -> 9.0)"),
+        ("train.encoder.dim=32", ["train_gat"], "train.encoder.dim (64 -> 32)"),
+        ("infer.max_salient=9", ["infer_users"], "infer.max_salient (20 -> 9)"),
+        ("evidence.max_images=1", ["build_evidence"], "evidence.max_images (4 -> 1)"),
+        ("verbalize.seed=4", ["verbalize"], "verbalize.seed (0 -> 4)"),
+        ("store.index_rows=9", ["index_personas"], "store.index_rows (50000 -> 9)"),
+        ("evaluate.seed=4", ["evaluate"], "evaluate.seed (0 -> 4)"),
+    ],
+)
+def test_a_changed_setting_is_named_and_stales_its_step(
+    base: Profile, word: str, steps: list[str], why: str
+) -> None:
+    reasons = sure(profiles.override(base, [word]))
+    assert {name.partition(" ")[0] for name in reasons} == set(steps)
+    assert set(reasons.values()) == {f"changed setting: {why}"}
+
+
+def test_what_follows_a_stale_step_may_change_and_the_rest_will_not(base: Profile) -> None:
+    found = planned(profiles.override(base, ["evidence.max_images=1"]))
+    assert found["build_evidence"][0] == "yes"
+    assert found["verbalize"] == ("if changed", "reads evidence")
+    assert found["infer_users"] == ("no", "done")
+
+
+def test_resources_change_nothing(base: Profile) -> None:
+    assert sure(profiles.override(base, ["embedding.actors=2", "beam.threads=1"])) == {}
+
+
+def test_other_code_and_a_missing_table_are_reasons(copied: Profile) -> None:
+    run, dumps = Run(root=copied.root), discover(copied.ingest.inputs)
+    step = next(step for step in FLOW if step.name == "infer_users")
+    newer = task_of(replace(step, version=2), copied, run, dumps)
+    assert newer.reasons == ("changed code: version 1 -> 2",)
+    shutil.rmtree(run.root / "tables" / "salient_subreddits")
+    shutil.rmtree(run.root / "tables" / "media" / f"month={FIRST}")
+    assert sure(copied) == {
+        "infer_users": "missing: salient_subreddits",
+        f"ingest {FIRST}": "missing: media",
+    }
+
+
+def test_a_dump_that_came_again_with_the_same_lines_stales_nothing_else(copied: Profile) -> None:
+    rewrite(Path(copied.ingest.inputs[0]) / f"RC_{SECOND}.zst", slice(None))
+    assert sure(copied) == {f"ingest {SECOND}": f"changed dump RC_{SECOND}.zst"}
+    assert refresh(copied) == {f"ingest {SECOND}"}
+
+
+def test_corrected_comments_reach_what_reads_comments_alone(copied: Profile) -> None:
+    rewrite(Path(copied.ingest.inputs[0]) / f"RC_{FIRST}.zst", slice(None, -40))
+    ran = refresh(copied)
+    assert {f"ingest {FIRST}", f"interactions {FIRST}", "build_graph", "train_gat"} <= ran
+    untouched = {f"ingest {SECOND}", f"interactions {SECOND}", "embed_images", "visual_targets"}
+    assert not ran & (untouched | {"subreddit_features"})
+
+
+def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: Profile) -> None:
+    """The encoder is kept; whose evidence changed is verbalized again, and nobody else."""
+    for kind in ("RS", "RC"):
+        name = f"{kind}_{NEW}.zst"
+        shutil.copy(base.root.with_name("world") / "dumps" / name, copied.ingest.inputs[0])
+    kept = profiles.kept(copied, keep_encoder=True)
+    assert sure(kept) == {f"ingest {NEW}": "not made yet", f"interactions {NEW}": "not made yet"}
+    would, why = planned(kept)["train_gat"]
+    assert (would, why.partition(":")[0]) == ("no", "kept by policy, though the data changed")
+
+    before, stored = hashes(copied), PersonaStore.open(PERSONA_STORE.path(Run(root=copied.root)))
+    ran = refresh(kept)
+    assert "train_gat" not in ran
+    assert {name for name in ran if " " in name} == {f"ingest {NEW}", f"interactions {NEW}"}
+    after = hashes(copied)
+    changed = [user for user in after if before.get(user) != after[user]]
+    made = published(Run(root=copied.root), "verbalize")["all"].counts.metrics
+    assert made["verbalized"] == len(changed) > 0
+    assert made.get("kept", 0) == len(after) - len(changed)
+    embedded = published(Run(root=copied.root), "embed_images")["all"].counts.metrics
+    assert embedded["num_kept"] > 0
+
+    store = PersonaStore.open(PERSONA_STORE.path(Run(root=copied.root)).resolve())
+    assert store.count() == PERSONAS.read(Run(root=copied.root)).num_rows
+    assert stored.location != store.location and len(store.runs()) == 2
+    assert len(PERSONA_STORE.folders(Run(root=copied.root))) == 2
+
+
+def test_a_kept_encoder_is_trained_again_for_other_settings(copied: Profile) -> None:
+    kept = profiles.kept(copied, keep_encoder=True)
+    assert sure(profiles.override(kept, ["train.epochs=3"])).keys() == {"train_gat"}
+
+
+def test_parallel_months_make_the_same_tables(base: Profile, tmp_path: Path) -> None:
+    other = replace(base, root=tmp_path / "run")
+    steps = ("ingest", "interactions")
+    ran = refresh(other, How(only=steps, parallel=2))
+    assert ran == {f"{step} {month}" for step in steps for month in (FIRST, SECOND)}
+    for step in steps:
+        sequential, parallel = (published(Run(root=p.root), step) for p in (base, other))
+        assert {m: v.outputs for m, v in sequential.items()} == {
+            m: v.outputs for m, v in parallel.items()
+        }
+        assert {m: v.counts for m, v in sequential.items()} == {
+            m: v.counts for m, v in parallel.items()
+        }
+
+
+def test_months_alone_run_no_other_step(base: Profile, tmp_path: Path) -> None:
+    other = replace(base, root=tmp_path / "run")
+    assert refresh(other, How(months=(SECOND,))) == {f"ingest {SECOND}", f"interactions {SECOND}"}
