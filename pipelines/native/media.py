@@ -1,5 +1,5 @@
 """Scanned submissions -> the images that they show: `pipelines.media`, without objects where the
-answer is plain: an upload to i.redd.it, or a text post with no images about it."""
+answer is plain: uploads, galleries, links that Reddit has a preview of, posts without images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from pipelines.native.scan import (
     NULL,
     OBJECT,
     TEXT,
-    TRUE,
     Field,
     Keys,
     Spans,
@@ -30,183 +29,37 @@ from pipelines.native.scan import (
     kernel,
     nested_end,
     room_for_expected,
-    scalar_end,
-    scan_object,
-    text_end,
 )
-from pipelines.native.simd import byte_at
-from pipelines.native.texts import texts_of
+from pipelines.native.shown import (
+    CLASS_KEYS,
+    DIRECT,
+    GALLERY,
+    ITEM,
+    LOOK,
+    MAX_UPLOAD_URL_BYTES,
+    MAX_URL_BYTES,
+    MEDIA_ID,
+    PREVIEW,
+    TYPES,
+    WORDS,
+    classes,
+    galleries,
+    upload_urls,
+    uploads,
+)
+from pipelines.native.texts import Texts, texts_of
+from pipelines.urls import MAX_URL_CHARS
 
-_NOTHING, _DIRECT, _LOOK = range(3)
-_UPLOAD = np.frombuffer(b"https://i.redd.it/", np.uint8)
-_TEXT_POST = np.frombuffer(b"https://www.reddit.com/r/", np.uint8)
-_SUFFIXES = np.array(
-    [int.from_bytes(s, "little") for s in (b".jpg", b".png", b".gif", b".jpeg", b".webp")],
-    np.uint64,
-)
-_MAX_BYTES = 64
-# A gallery holds 20; ids are compared with each other.
-_MAX_UPLOADS = 64
 _IMAGES, _SOURCE, _URL = Keys.of(["images"]), Keys.of(["source"]), Keys.of(["url"])
-_ITEM = Keys.of(["status", "e", "m"])
-_TYPES = ("image/jpg", "image/jpeg", "image/png", "image/gif")
-_ITEMS = tuple({"status": "valid", "e": "Image", "m": name} for name in _TYPES)
-_TYPE_BYTES = np.zeros((len(_TYPES), 16), np.uint8)
-for _number, _name in enumerate(_TYPES):
-    _TYPE_BYTES[_number, : len(_name) + 1] = [len(_name), *_name.encode()]
-_WORDS = (
-    *(np.frombuffer(word, np.uint8) for word in (b"valid", b"Image", b"AnimatedImage")),
-    _TYPE_BYTES,
+_GALLERY_ITEMS = Keys.of(["items"])
+_METADATA = tuple({"status": "valid", "e": "Image", "m": name} for name in TYPES)
+_IMAGE = {"url": pl.String(), "source": pl.String()}
+_OPEN, _CLOSE_LIST = ord("{"), ord("]")
+# Reddit's own previews: the upload behind one, or a signed copy of what a link shows.
+_PREVIEW_OF_UPLOAD = (
+    r"^https://preview\.redd\.it/([A-Za-z0-9]+\.(?:jpg|jpeg|png|gif|webp))\?[!$-;=?-\[\]_a-z~]*$"
 )
-_QUOTE, _OPEN, _CLOSE, _CLOSE_LIST = ord('"'), ord("{"), ord("}"), ord("]")
-
-
-@kernel
-def _starts_with(base, start, end, prefix):
-    if end - start < prefix.shape[0]:
-        return False
-    for k in range(prefix.shape[0]):
-        if byte_at(base + start + k) != prefix[k]:
-            return False
-    return True
-
-
-@kernel
-def _is_upload(base, start, end, prefix, suffixes):
-    """Whether the text is https://i.redd.it/ID.ext, in its one spelling."""
-    if end - start > _MAX_BYTES or not _starts_with(base, start, end, prefix):
-        return False
-    i = start + prefix.shape[0]
-    begin = i
-    while i < end:
-        c = byte_at(base + i)
-        if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122):
-            break
-        i += 1
-    if i == begin or end - i > 5:
-        return False
-    suffix = np.uint64(0)
-    for k in range(end - i):
-        suffix |= np.uint64(byte_at(base + i + k)) << np.uint64(8 * k)
-    for known in suffixes:
-        if suffix == known:
-            return True
-    return False
-
-
-@kernel
-def _classes(base, starts, ends, kinds, upload, text_post, suffixes, out, out_starts, out_ends):
-    """Axes: rows; then url, url_overridden_by_dest, is_gallery, gallery_data, media_metadata,
-    preview, crosspost_parent_list: the order of `_KEYS`."""
-    for row in range(starts.shape[0]):
-        out[row] = _LOOK
-        kind = kinds[row]
-        has_parent = kind[6] == LIST and ends[row, 6] - starts[row, 6] > 2
-        if has_parent or kind[2] == TRUE or kind[3] == OBJECT:
-            continue
-        is_own = kind[1] == ABSENT or kind[1] == NULL
-        f = 0 if is_own else 1
-        if kind[f] != TEXT:
-            continue
-        start, end = starts[row, f], ends[row, f]
-        if _is_upload(base, start, end, upload, suffixes):
-            out[row] = _DIRECT
-            out_starts[row], out_ends[row] = start, end
-        elif is_own and kind[4] != OBJECT and kind[5] != OBJECT:
-            if _starts_with(base, start, end, text_post):
-                out[row] = _NOTHING
-
-
-_KEYS = (
-    "url",
-    "url_overridden_by_dest",
-    "is_gallery",
-    "gallery_data",
-    "media_metadata",
-    "preview",
-    "crosspost_parent_list",
-)
-
-
-@kernel
-def _is_text(base, start, end, expected):
-    return end - start == expected.shape[0] and _starts_with(base, start, end, expected)
-
-
-@kernel
-def _type_of_upload(base, starts, ends, kinds, words):
-    """Number of the media type of an item of `media_metadata`; 0: no image, -1: escaped texts."""
-    status, image, animated, types = words
-    for f in range(3):
-        if kinds[f] == ESCAPED:
-            return -1
-    for f in range(3):
-        if kinds[f] != TEXT:
-            return 0
-    if not _is_text(base, starts[0], ends[0], status):
-        return 0
-    if not _is_text(base, starts[1], ends[1], image):
-        if not _is_text(base, starts[1], ends[1], animated):
-            return 0
-    for number in range(types.shape[0]):
-        size = types[number, 0]
-        if ends[2] - starts[2] == size:
-            if _starts_with(base, starts[2], ends[2], types[number, 1 : size + 1]):
-                return number + 1
-    return 0
-
-
-@kernel
-def _uploads(base, n, starts, kinds, keys, slots, words, none, out):
-    """Uploads in objects `media_metadata`: row, start and end of the id, number of the type.
-
-    Rows with many members, or with what JSON lets be read in two ways, end with the number -1.
-    """
-    found = 0
-    shape = (3,)
-    inner = (np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.uint8))
-    for row in range(starts.shape[0]):
-        if kinds[row] != OBJECT:
-            continue
-        first = found
-        i = after_space(base, starts[row] + 1, n)
-        is_clear = byte_or_zero(base, i, n) == _QUOTE
-        members = 0
-        while is_clear:
-            begin = i + 1
-            end, is_escaped = text_end(base, begin, n)
-            i = after_space(base, after_space(base, end + 1, n) + 1, n)
-            number = 0
-            if byte_or_zero(base, i, n) == _OPEN:
-                inner[2][:] = ABSENT
-                i, _ = scan_object(base, i, n, keys, slots, *inner, none, 0)
-                if i >= 0:
-                    number = _type_of_upload(base, *inner, words)
-            else:
-                i, _ = scalar_end(base, i, n)
-            members += 1
-            is_clear = i >= 0 and number >= 0 and not is_escaped and members <= _MAX_UPLOADS
-            is_clear = is_clear and found < out.shape[0]
-            for k in range(first, found):
-                same = out[k, 2] - out[k, 1] == end - begin
-                j = 0
-                while same and j < end - begin:
-                    same = byte_at(base + out[k, 1] + j) == byte_at(base + begin + j)
-                    j += 1
-                is_clear = is_clear and not same
-            if not is_clear:
-                break
-            out[found, 0], out[found, 1], out[found, 2], out[found, 3] = row, begin, end, number
-            found += 1
-            i = after_space(base, i, n)
-            if byte_or_zero(base, i, n) == _CLOSE:
-                break
-            i = after_space(base, i + 1, n)
-        if not is_clear:
-            found = first
-            out[found, 0], out[found, 3] = row, -1
-            found += 1
-    return found
+_PREVIEW_OF_LINK = r"^https://external-preview\.redd\.it/[!$-;=@-\[\]_a-z~]+\?[!$-;=?-\[\]_a-z~]*$"
 
 
 @kernel
@@ -233,6 +86,26 @@ def _only(field: Field, is_odd: npt.NDArray[np.bool_]) -> Field:
     return Field(field.base, field.size_bytes, starts, starts, kinds)
 
 
+def _preview_urls(preview: Field) -> tuple[npt.NDArray[np.intp], pl.Series]:
+    """Rows whose preview is of one image, and its url in each."""
+    is_odd = np.zeros(len(preview.kind_L), np.bool_)
+    (images,) = fields_in(preview, _IMAGES, is_odd)
+    (source,) = fields_in(_only(images, is_odd), _SOURCE, is_odd)
+    (url,) = fields_in(source, _URL, is_odd)
+    rows = np.flatnonzero(url.is_text & ~is_odd)
+    return rows, texts_of(url.take(rows), 0).to_series()
+
+
+def _uploads(metadata: Field) -> npt.NDArray[np.int32]:
+    """What `shown.uploads` finds."""
+    sizes = (metadata.end_L - metadata.start_L)[metadata.kind_L == OBJECT]
+    # The shortest member, "":0, with its comma; and one more for each row in doubt.
+    out = np.empty((int(sizes.sum(dtype=np.int64)) // 5 + len(sizes) + 1, 4), np.int32)
+    arrays = (metadata.start_L, metadata.kind_L, ITEM.words, ITEM.slots, WORDS)
+    count = uploads(metadata.base, metadata.size_bytes, *arrays, room_for_expected(1), out)
+    return out[:count]
+
+
 class _Look:
     """Submissions that `images_of` must look at, with what it asks of long objects cut out."""
 
@@ -241,7 +114,8 @@ class _Look:
         self._places = {key: place for place, key in enumerate(spans.keys.names)}
         arrays = (spans.kind_LF[rows], spans.start_LF[rows], spans.end_LF[rows])
         self._values = zip(*(array.tolist() for array in arrays), strict=True)
-        self._previews = self._preview_urls(Field.of(spans, "preview").take(rows))
+        previews, urls = _preview_urls(Field.of(spans, "preview").take(rows))
+        self._previews = dict(zip(previews.tolist(), urls, strict=True))
         self._uploads = self._uploads_of(Field.of(spans, "media_metadata").take(rows))
 
     def submissions(self) -> Iterator[_Submission]:
@@ -257,38 +131,16 @@ class _Look:
             found["media_metadata"] = self._uploads[k]
         return found
 
-    def _preview_urls(self, preview: Field) -> dict[int, str]:
-        is_odd = np.zeros(len(preview.kind_L), np.bool_)
-        (images,) = fields_in(preview, _IMAGES, is_odd)
-        (source,) = fields_in(_only(images, is_odd), _SOURCE, is_odd)
-        (url,) = fields_in(source, _URL, is_odd)
-        rows = np.flatnonzero(url.is_text & ~is_odd)
-        return dict(zip(rows.tolist(), texts_of(url.take(rows), 0).to_series(), strict=True))
-
     def _uploads_of(self, metadata: Field) -> dict[int, dict[str, Any]]:
-        sizes = (metadata.end_L - metadata.start_L)[metadata.kind_L == OBJECT]
-        # The shortest member, "":0, with its comma; and one more for each row in doubt.
-        out = np.empty((int(sizes.sum(dtype=np.int64)) // 5 + len(sizes) + 1, 4), np.int32)
-        count = _uploads(
-            metadata.base,
-            metadata.size_bytes,
-            metadata.start_L,
-            metadata.kind_L,
-            _ITEM.words,
-            _ITEM.slots,
-            _WORDS,
-            room_for_expected(1),
-            out,
-        )
         found: dict[int, dict[str, Any]] = {
             k: {} for k in np.flatnonzero(metadata.kind_L == OBJECT).tolist()
         }
-        for row, begin, end, number in out[:count].tolist():
+        for row, begin, end, number in _uploads(metadata).tolist():
             if number < 0:
                 del found[row]
             elif number:
                 name = self._bytes[begin:end].tobytes().decode()
-                found[row][name] = _ITEMS[number - 1]
+                found[row][name] = _METADATA[number - 1]
         return found
 
 
@@ -338,6 +190,47 @@ class _Submission(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 
+_Shown = tuple[npt.NDArray[np.intp], pl.Series, str]
+"""Rows, one for each image and in order; its url; how it was found."""
+
+
+def _direct(field: Field, rows: npt.NDArray[np.intp]) -> _Shown:
+    return rows, texts_of(field.take(rows), MAX_URL_BYTES).to_series(), "direct"
+
+
+def _previews(preview: Field, rows: npt.NDArray[np.intp]) -> tuple[_Shown, npt.NDArray[np.intp]]:
+    """Images of previews in their usual spelling, and the rows of others."""
+    one, urls = _preview_urls(preview)
+    posted = pl.col("url").str.replace_all("&amp;", "&", literal=True)
+    upload = "https://i.redd.it/" + posted.str.extract(_PREVIEW_OF_UPLOAD)
+    is_signed = posted.str.contains(_PREVIEW_OF_LINK) & (
+        pl.col("url").str.len_bytes() <= MAX_URL_CHARS
+    )
+    found = pl.coalesce(upload, pl.when(is_signed).then(posted))
+    named = urls.to_frame("url").select(found).to_series()
+    is_plain = np.zeros(len(rows), np.bool_)
+    is_plain[one] = named.is_not_null().to_numpy()
+    return (rows[is_plain], named.drop_nulls(), "preview"), rows[~is_plain]
+
+
+def _galleries(
+    data: Field, metadata: Field, rows: npt.NDArray[np.intp]
+) -> tuple[_Shown, npt.NDArray[np.intp]]:
+    """Images of galleries, and the rows that must be looked at."""
+    is_odd = np.zeros(len(rows), np.bool_)
+    (items,) = fields_in(data, _GALLERY_ITEMS, is_odd)
+    found = _uploads(metadata)
+    counts, named = np.empty(len(rows), np.int64), np.empty((len(found), 3), np.int32)
+    keys = (MEDIA_ID.words, MEDIA_ID.slots, room_for_expected(1))
+    lists = (items.start_L, items.kind_L, found, len(found))
+    count = galleries(data.base, data.size_bytes, *lists, *keys, is_odd, counts, named)
+    offsets = np.empty(count + 1, np.int64)
+    out = np.empty(count * MAX_UPLOAD_URL_BYTES, np.uint8)
+    size = upload_urls(data.base, named[:count], offsets, out)
+    urls = Texts(out[:size], offsets, np.empty(0, np.bool_)).to_series()
+    return (np.repeat(rows, counts), urls, "gallery"), rows[is_odd]
+
+
 def media_of(spans: Spans, rows: npt.NDArray[np.intp], over_18: bool) -> tuple[pl.Series, int]:
     """Column `media` of these lines, nested, and the number of albums that nothing stands for.
 
@@ -346,39 +239,40 @@ def media_of(spans: Spans, rows: npt.NDArray[np.intp], over_18: bool) -> tuple[p
         rows: Some of them.
         over_18: As `media.images_of`.
     """
-    fields = [spans.keys.names.index(key) for key in _KEYS]
+    fields = [spans.keys.names.index(key) for key in CLASS_KEYS]
+    arrays = (spans.start_LF, spans.end_LF, spans.kind_LF)
     found = np.empty(len(rows), np.uint8)
     starts, ends = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int32)
-    _classes(
-        spans.buffer.ctypes.data,
-        spans.start_LF[rows][:, fields],
-        spans.end_LF[rows][:, fields],
-        spans.kind_LF[rows][:, fields],
-        _UPLOAD,
-        _TEXT_POST,
-        _SUFFIXES,
-        found,
-        starts,
-        ends,
+    base = spans.buffer.ctypes.data
+    classes(base, *(array[rows][:, fields] for array in arrays), found, starts, ends)
+    uploaded = Field(base, spans.buffer.size, starts, ends, np.full(len(rows), TEXT, np.uint8))
+
+    def field(key: str, chosen: npt.NDArray[np.intp]) -> Field:
+        return Field.of(spans, key).take(rows[chosen])
+
+    direct, preview, gallery, look = (
+        np.flatnonzero(found == of) for of in (DIRECT, PREVIEW, GALLERY, LOOK)
     )
-    direct, look = np.flatnonzero(found == _DIRECT), np.flatnonzero(found == _LOOK)
+    previews, odd_previews = _previews(field("preview", preview), preview)
+    in_galleries, odd_galleries = _galleries(
+        field("gallery_data", gallery), field("media_metadata", gallery), gallery
+    )
+    look = np.concatenate([look, odd_previews, odd_galleries])
     shown = [images_of(one, over_18) for one in _Look(spans, rows[look]).submissions()]
-    counts = (found == _DIRECT).astype(np.int32)
-    counts[look] = [len(one.images) for one in shown]
-    kinds = np.full(len(direct), TEXT, np.uint8)
-    uploads = texts_of(
-        Field(spans.buffer.ctypes.data, spans.buffer.size, starts[direct], ends[direct], kinds),
-        _MAX_BYTES,
-    )
     images = [image for one in shown for image in one.images]
-    urls = pl.concat([uploads.to_series(), pl.Series([i.url for i in images], dtype=pl.String())])
-    sources = pl.Series(["direct"] * len(direct) + [i.source for i in images], dtype=pl.String())
-    # Both lists are in order of the rows; an image's place is found by its row.
-    row_of_image = np.concatenate([direct, np.repeat(look, counts[look])])
+    plain = [_direct(uploaded, direct), previews, in_galleries]
+    looked = pl.DataFrame(images, ["url", "source"], orient="row", schema_overrides=_IMAGE)
+    urls = pl.concat([*(urls for _, urls, _ in plain), looked["url"]])
+    labels = (pl.repeat(how, len(of), dtype=pl.String(), eager=True) for of, _, how in plain)
+    sources = pl.concat([*labels, looked["source"]])
+    looked_at = np.repeat(look, [len(one.images) for one in shown])
+    # Each part is in order within a row; an image's place is found by its row.
+    row_of_image = np.concatenate([*(part[0] for part in plain), looked_at])
     order = np.argsort(row_of_image, kind="stable")
     structs = pa.StructArray.from_arrays(
         [urls.gather(order).to_arrow(), sources.gather(order).to_arrow()], names=["url", "source"]
     )
+    counts = np.bincount(row_of_image, minlength=len(rows))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), structs)
     return pl.Series("media", lists), sum(one.is_lost_album for one in shown)

@@ -243,3 +243,120 @@ def test_names_are_remembered_between_batches_and_forgotten_when_there_are_many(
         rows = reader.parse(data, 1, (0, "d")).versions
         assert rows["user_id"].to_list() == pseudonyms.user_ids(names)
         assert rows["subreddit"].to_list() == [f"s{name}".lower() for name in names]
+
+
+LINKS = [
+    "https://v.redd.it/abc",
+    "http://v.redd.it/abc.jpg",
+    "https://redd.it/abc",
+    "https://preview.redd.it/abcde.jpg?x=1",
+    "https://www.reddit.com/r/a/b.jpg",
+    "https://www.reddit.com/gallery/abc",
+    "https://old.reddit.com/r/a",
+    "https://www.reddit.com./r/a",
+    "https://e.com",
+    "https://e.com/a.jpg",
+    "https://e.com/a.JPG?b",
+    "https://e.com/a.jpg#b",
+    "https://e.com/a.jpg ",
+    "https://e.com/a.b.html",
+    "https://e.com/a.j?/b.png",
+    "https://e.com/a.png&amp;",
+    "https://e.com/x.jpg/",
+    "https://e.com/wiki/a.png",
+    "https://E.com/a",
+    "https://e.com:80/a",
+    "https://u@e.com/a",
+    "https://gfycat.com/a.gif",
+    "https://gfycat.com/a",
+    "https://media.com/a.jpg",
+    "https://i.imgur.com/abcde.jpg",
+    "https://x.redditmedia.com/abc",
+    "https://example.com.jpg",
+    "ftp://e.com/a.jpg",
+    "https://é.com/a.jpg",
+    "https:///a.jpg",
+    f"https://e.com/{'a' * 5000}",
+]
+PREVIEWS = [
+    "https://preview.redd.it/abcde.jpg?auto=webp&amp;s=1",
+    "https://preview.redd.it/a-title-v0-abcde.png?s=1",
+    "https://preview.redd.it/abcde.mp4?s=1",
+    "https://preview.redd.it/abcde.JPG?s=1",
+    "https://preview.redd.it/abcde.jpg?s=1#x",
+    "https://preview.redd.it/abcde.jpg",
+    "https://external-preview.redd.it/a_b-c.jpg?auto=webp&amp;s=1",
+    "https://external-preview.redd.it/a.jpg?s=<1>",
+    "https://external-preview.redd.it/a.jpg?s=1 ",
+    "https://external-preview.redd.it/a.jpg?s=é",
+    f"https://external-preview.redd.it/a.jpg?{'a' * 4096}",
+    "https://external-preview.redd.it/a.jpg",
+    "https://external-preview.redd.it/",
+    "https://e.com/a.jpg",
+    7,
+]
+
+
+def test_what_links_and_previews_show_is_as_in_the_slow_way() -> None:
+    nothing = dict.fromkeys(("gallery_data", "media_metadata", "crosspost_parent_list"))
+    shapes: list[Callable[[Any], Any]] = [
+        lambda url: {"images": [{"source": {"url": url}}]},
+        lambda url: {"images": [{"source": {"url": url}}, {"source": {"url": url + "x"}}]},
+        lambda url: {"images": []},
+        lambda url: None,
+    ]
+    previews = [shape(url) for url in PREVIEWS[:-1] for shape in shapes]
+    previews += [shapes[0](PREVIEWS[-1]), {"images": {}}, {}]
+    rng = random.Random(0)
+    objects = [
+        SUBMISSION
+        | nothing
+        | {"url": link, "url_overridden_by_dest": other, "preview": preview, "is_gallery": False}
+        for link in LINKS
+        for other in (None, rng.choice(LINKS), link)
+        for preview in rng.sample(previews, 12)
+    ]
+    assert_same("RS", lines(*objects))
+    shown = both("RS", lines(*objects))[0].versions["media"].list.len()
+    assert len(set(shown)) > 1
+
+
+def test_what_galleries_show_is_as_in_the_slow_way() -> None:
+    rng = random.Random(0)
+    names = ["abcde", "fghij", "a" * 32, "b" * 33, "abcd", "ab-de", "kl\nmn", "\u00e9abcd"]
+    types = [
+        "image/jpg",
+        "image/jpeg",
+        "image/png",
+        "image/gif",
+        "image/webp",
+        "video/mp4",
+        3,
+        None,
+    ]
+    entries: list[Any] = [
+        {"status": status, "e": what, "m": of, "s": {"u": "x"}}
+        for status in ("valid", "unprocessed", "failed")
+        for what in ("Image", "AnimatedImage", "RedditVideo")
+        for of in types
+    ]
+    entries += [7, None, {}, []]
+    lists: list[Any] = [None, {}, [], [7], [{"media_id": 7}], [{}], "x"]
+
+    def gallery() -> dict[str, Any]:
+        metadata = {name: rng.choice(entries[:6] + entries[-9:]) for name in rng.sample(names, 5)}
+        items: Any = [{"media_id": rng.choice(names), "id": i} for i in range(rng.randrange(9))]
+        if rng.random() < 0.3:
+            items = rng.choice(lists) if rng.random() < 0.5 else [*items, rng.choice([7, {}, None])]
+        return {
+            "url": "https://www.reddit.com/gallery/abc",
+            "is_gallery": rng.choice([True, True, True, None, "x"]),
+            "gallery_data": rng.choice([{"items": items}] * 8 + [None, {}, 7]),
+            "media_metadata": rng.choice([metadata] * 8 + [None, {}, 7]),
+            "crosspost_parent_list": None,
+        }
+
+    objects = [SUBMISSION | gallery() for _ in range(800)]
+    assert_same("RS", lines(*objects))
+    shown = both("RS", lines(*objects))[0].versions["media"].list.len()
+    assert len(set(shown)) > 2
