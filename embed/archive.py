@@ -1,15 +1,23 @@
-"""Images downloaded before: where each url lies in the shards of an archive, and its bytes."""
+"""Images downloaded before: where each url lies in the shards of an archive, and its bytes.
+
+A shard is a Parquet file of `IMAGE_ARCHIVE`, or a tar (`embed.tars`).
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embed.tables import IMAGE_ARCHIVE
+from embed.answers import Fetched, judge_archived
+from embed.outcomes import LIMITED, TRANSIENT, Outcome
+from embed.tables import IMAGE_ARCHIVE, KEPT_ANSWERS
+from embed.tars import DamagedShardError, sibling_table, tar_content, tar_places
 from pipelines.contract import ContractError, MissingInputError
 
 PLACE_SCHEMA = {
@@ -18,87 +26,163 @@ PLACE_SCHEMA = {
     "row_group": pl.Int32(),
     "row": pl.Int32(),
 }
+TAR = ".tar"
+HELD_BYTES = 128_000_000
+# What a later run asks anew, though it was asked before.
+_NOT_SETTLED = sorted(TRANSIENT | LIMITED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One row of an archive: its file, row group, and row in that group."""
+    """Where an answer lies: file, row group and row in it; of a tar 0 and the block."""
 
     file: Path
     row_group: int
     row: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """What an archive holds of some urls.
+
+    Args:
+        places: Columns of `PLACE_SCHEMA`, a row for each url that lies there.
+        damaged: Shards that cannot be read to their end: path and what is wrong.
+    """
+
+    places: pl.DataFrame
+    damaged: dict[str, str]
+
+
 def archive_files(folder: Path) -> list[Path]:
-    """The Parquet shards of an archive, sorted.
+    """The Parquet and tar shards of an archive, sorted.
 
     Raises:
         MissingInputError: There is no such folder, or no shard in it.
-        ContractError: A shard does not have the columns of `IMAGE_ARCHIVE`.
+        ContractError: A Parquet shard does not have the columns of `IMAGE_ARCHIVE`.
     """
-    files = sorted(folder.rglob("*.parquet"), key=str) if folder.is_dir() else []
+    tars = set(folder.rglob(f"*{TAR}")) if folder.is_dir() else set()
+    described = {sibling_table(tar) for tar in tars}
+    tables = set(folder.rglob("*.parquet")) - described if folder.is_dir() else set()
+    files = sorted(tars | tables, key=str)
     if not files:
         raise MissingInputError(
-            f"archive={str(folder)!r}: no Parquet shard there; expected columns "
-            f"{', '.join(IMAGE_ARCHIVE.schema.names)}; or leave archive empty and set fetch=true"
+            f"archive={str(folder)!r}: no shard there; expected Parquet files with the columns "
+            f"{', '.join(IMAGE_ARCHIVE.schema.names)}, or tar files with KEY.jpg beside KEY.json "
+            "or KEY.url; or leave archive empty and set fetch=true"
         )
-    for file in files:
+    for file in tables:
         try:
-            IMAGE_ARCHIVE.check(pq.read_schema(file).empty_table())
+            schema = pq.read_schema(file)
+        except (pa.ArrowException, OSError):
+            continue  # Damaged: found so, and counted, when it is searched.
+        try:
+            table = KEPT_ANSWERS if "outcome" in schema.names else IMAGE_ARCHIVE
+            table.check(schema.empty_table())
         except ContractError as error:
             raise ContractError(f"{file}: {error}") from error
     return files
 
 
 def locate(files: Sequence[Path], urls: pl.Series) -> pl.DataFrame:
-    """Where each of `urls` lies: columns url, file, row_group, row.
+    """Where each of `urls` lies (`Located.places`)."""
+    return search(files, urls).places
 
-    A url that lies in several places is taken where the host answered with success, else first.
-    Urls that lie nowhere have no row.
+
+def search(files: Sequence[Path], urls: pl.Series) -> Located:
+    """Where each of `urls` lies, and which shards are damaged.
+
+    A url that lies in several places is taken where the host answered with success, else from the
+    first of `files`. Urls that lie nowhere have no row.
     """
     wanted = urls.unique().to_frame("url")
-    found = [pl.DataFrame(schema={**PLACE_SCHEMA, "failed": pl.Boolean()})]
-    for file in files:
-        for row_group, part in enumerate(_answers(file)):
-            here = part.with_row_index("row").join(wanted, on="url", how="semi")
-            found.append(
-                here.select(
-                    "url",
-                    pl.lit(str(file)).alias("file"),
-                    pl.lit(row_group, pl.Int32()).alias("row_group"),
-                    pl.col("row").cast(pl.Int32()),
-                    (~pl.col("http_status").is_between(200, 299)).alias("failed"),
-                )
-            )
-    order = ["url", "failed", "file", "row_group", "row"]
-    return (
-        pl.concat(found).sort(order).unique("url", keep="first", maintain_order=True).drop("failed")
-    )
+    found = [pl.DataFrame(schema={**PLACE_SCHEMA, "failed": pl.Boolean(), "order": pl.Int32()})]
+    damaged = {}
+    for order, file in enumerate(files):
+        parts = _tar_answers(file) if file.suffix == TAR else _parquet_answers(file)
+        try:
+            for part in parts:
+                here = part.join(wanted, on="url", how="semi")
+                place = pl.lit(str(file)).alias("file"), pl.lit(order, pl.Int32()).alias("order")
+                found.append(here.with_columns(*place).select(found[0].columns))
+        except (DamagedShardError, pa.ArrowException, OSError) as error:
+            damaged[str(file)] = str(error)
+    order_by = ["url", "failed", "order", "row_group", "row"]
+    places = pl.concat(found).sort(order_by).unique("url", keep="first", maintain_order=True)
+    return Located(places=places.drop("failed", "order"), damaged=damaged)
 
 
-def _answers(file: Path) -> Iterator[pl.DataFrame]:
+def _tar_answers(file: Path) -> Iterator[pl.DataFrame]:
+    for part in tar_places(file):
+        yield part.select(
+            "url",
+            pl.lit(0, pl.Int32()).alias("row_group"),
+            pl.col("block").cast(pl.Int32()).alias("row"),
+            pl.lit(False).alias("failed"),
+        )
+
+
+def _parquet_answers(file: Path) -> Iterator[pl.DataFrame]:
     with pq.ParquetFile(file) as parquet:
+        has_outcome = "outcome" in parquet.schema_arrow.names
+        columns = ["url", "http_status", *(["outcome"] if has_outcome else [])]
         for row_group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(row_group, columns=["url", "http_status"])
-            frame = pl.from_arrow(table)
+            frame = pl.from_arrow(parquet.read_row_group(row_group, columns=columns))
             assert isinstance(frame, pl.DataFrame)
-            yield frame
+            frame = frame.with_row_index("row")
+            if has_outcome:
+                frame = frame.filter(~pl.col("outcome").is_in(_NOT_SETTLED))
+            yield frame.select(
+                "url",
+                pl.lit(row_group, pl.Int32()).alias("row_group"),
+                pl.col("row").cast(pl.Int32()),
+                (~pl.col("http_status").is_between(200, 299)).alias("failed"),
+            )
 
 
 class ArchiveReader:
-    """Reads answers; holds the row group read last, so places in order cost one read a group."""
+    """Reads answers; holds the row groups read last, so places in order cost one read a group, also
+    where they go to and fro between the shards of a few months.
+    """
 
     def __init__(self) -> None:
-        self._held: tuple[Path, int] | None = None
-        self._table = IMAGE_ARCHIVE.empty()
+        self._held: OrderedDict[tuple[Path, int], pa.Table] = OrderedDict()
 
     def answer(self, place: Place) -> tuple[int, bytes]:
-        """(HTTP status, content) at `place`."""
-        if self._held != (place.file, place.row_group):
-            with pq.ParquetFile(place.file) as parquet:
-                self._table = parquet.read_row_group(
-                    place.row_group, columns=["http_status", "content"]
-                )
-            self._held = (place.file, place.row_group)
-        row = self._table.slice(place.row, 1)
+        """(HTTP status, content) at `place`.
+
+        Raises:
+            DamagedShardError: They cannot be read.
+        """
+        if place.file.suffix == TAR:
+            return 200, tar_content(place.file, place.row)
+        row = self._row(place)
         return row["http_status"][0].as_py(), row["content"][0].as_py()
+
+    def fetched(self, place: Place, max_bytes: int) -> Fetched:
+        """The answer at `place`, judged as a fresh one; `DAMAGED_ARCHIVE` if it is unreadable."""
+        try:
+            status, content = self.answer(place)
+            row = None if place.file.suffix == TAR else self._row(place)
+        except DamagedShardError:
+            return Fetched(outcome=Outcome.DAMAGED_ARCHIVE)
+        if row is not None and "outcome" in row.column_names:
+            said = Outcome(row["outcome"][0].as_py())
+            if said is not Outcome.OK:
+                return Fetched(outcome=said, http_status=status)
+        return judge_archived(status, content, max_bytes)
+
+    def _row(self, place: Place) -> pa.Table:
+        group = place.file, place.row_group
+        if group not in self._held:
+            try:
+                with pq.ParquetFile(place.file) as parquet:
+                    names = ("http_status", "content", "outcome")
+                    columns = [name for name in names if name in parquet.schema_arrow.names]
+                    self._held[group] = parquet.read_row_group(place.row_group, columns=columns)
+            except (pa.ArrowException, OSError) as error:
+                raise DamagedShardError(f"{place.file}: {error}") from error
+            while len(self._held) > 1 and sum(t.nbytes for t in self._held.values()) > HELD_BYTES:
+                self._held.popitem(last=False)
+        self._held.move_to_end(group)
+        return self._held[group].slice(place.row, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from embed.outcomes import Outcome
 from pipelines.contract import ConfigError
 
 
@@ -26,7 +27,8 @@ class EmbedConfig:
 
     Args:
         clip: The model.
-        archive: Folder of `IMAGE_ARCHIVE` shards; empty: none.
+        archive: Folder of shards of images, Parquet (`IMAGE_ARCHIVE`) or tar (`embed.tars`);
+            empty: none.
         fetch: Fetch over HTTP what the archive lacks; else such images count as not_archived.
         max_pixels: Larger images are refused before they are decoded.
         max_bytes: Larger bodies are refused while they arrive.
@@ -34,6 +36,10 @@ class EmbedConfig:
         connect_s: For finding a host's address, and for connecting.
         read_s: Of silence while an answer is awaited or arrives.
         shard_images: Images a shard; a shard is the unit of resume.
+        revalidate: Ask hosts whether what `keep_archive` holds has changed; costs no download
+            where it has not, and embeds everything anew.
+        retry_failed: Statuses of images to ask for again, and no others; empty: all that may have
+            passed. Changes no setting that later runs must repeat.
     """
 
     clip: ClipConfig = ClipConfig()
@@ -45,10 +51,18 @@ class EmbedConfig:
     connect_s: float = 5.0
     read_s: float = 10.0
     shard_images: int = 4096
+    revalidate: bool = False
+    retry_failed: tuple[str, ...] = field(default=(), metadata={"location": "external"})
 
     def __post_init__(self) -> None:
         if self.shard_images < 1:
             raise ConfigError(f"shard_images={self.shard_images}: expected at least 1")
+        failures = [str(outcome) for outcome in Outcome if outcome is not Outcome.OK]
+        for status in self.retry_failed:
+            if status not in failures:
+                raise ConfigError(
+                    f"--retry-failed {status!r}: expected one of {', '.join(failures)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +106,8 @@ class EmbedResources:
             `embed.hosts.MAIN_HOSTS`, which they override.
         host_patience: A host that gives no answer so often in a row is not tried for a while.
         host_cool_down_s: That while; its images count as unreachable, and a later run asks again.
+        keep_archive: Folder where the answers of hosts are kept, in shards, and looked for before a
+            host is asked; one run at a time. A second model then downloads nothing.
         allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.
     """
 
@@ -105,4 +121,5 @@ class EmbedResources:
     host_limits: tuple[str, ...] = ()
     host_patience: int = 5
     host_cool_down_s: float = 60.0
+    keep_archive: str = ""
     allow_private_hosts: tuple[str, ...] = ()

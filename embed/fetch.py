@@ -22,7 +22,6 @@ from embed.answers import (
     Fetched,
     judge_body,
     judge_headers,
-    opted_out,
     pause_before,
     redirected,
     retry_after_s,
@@ -33,6 +32,7 @@ from embed.outcomes import Outcome, outcome_of_status
 
 T = TypeVar("T")
 
+NOT_MODIFIED = 304
 ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8"
 _RETRIED = frozenset(
     {Outcome.CONNECTION_FAILED, Outcome.TIMEOUT, Outcome.RATE_LIMITED, Outcome.SERVER_ERROR}
@@ -130,7 +130,8 @@ class Fetcher:
         Args:
             urls: Untrusted.
             finish: What to make of an answer.
-            held: Bodies of urls that are here; they are asked for only if they have changed.
+            held: What is known of urls whose bodies are here: they are asked for only if they have
+                changed, else the answer is `OK` with status 304 and no content.
         """
 
         async def one(url: str) -> T:
@@ -258,15 +259,15 @@ class Fetcher:
         if response.has_redirect_location:
             fetched = Fetched(outcome=outcome_of_status(status), http_status=status)
             return _Answer(fetched=fetched, location=response.headers["location"])
-        robots = response.headers.get_list("x-robots-tag")
-        if status == 304 and held is not None:
-            return _failed(Outcome.OPTED_OUT, 304) if opted_out(robots) else _Answer(fetched=held)
-        outcome = outcome_of_status(status)
+        is_unchanged = status == NOT_MODIFIED and held is not None
+        outcome = Outcome.OK if is_unchanged else outcome_of_status(status)
+        if outcome is Outcome.OK:
+            robots = response.headers.get_list("x-robots-tag")
+            outcome = judge_headers(response.headers, robots, self._limits.max_bytes)
         if outcome is not Outcome.OK:
             return _failed(outcome, status, retry_after_s(response.headers))
-        outcome = judge_headers(response.headers, robots, self._limits.max_bytes)
-        if outcome is not Outcome.OK:
-            return _failed(outcome, status)
+        if held is not None and is_unchanged:
+            return _Answer(fetched=replace(held, content=b"", http_status=status))
         content = bytearray()
         # Raw: a compressed body would be counted only after it was inflated.
         async for chunk in response.aiter_raw():

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from embed.archive import PLACE_SCHEMA, archive_files, locate
+from embed.archive import archive_files, search
+from embed.bodies import Sources, kept_files
 from embed.clip import Clip, clip_identity, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
@@ -67,7 +68,8 @@ def embed_images(
     media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
     images = distinct_images(media.select("image_id", "url"))
     archived = archive_files(Path(config.archive)) if config.archive else []
-    rows = place_rows(images, archived, published_rows(run, metadata))
+    kept = published_rows(run, metadata, config)
+    rows, damaged = place_rows(images, archived, kept, kept_before(resources))
     plans = plan_shards(rows, config.shard_images, made_with(config, archived, metadata))
 
     folder = run.staged(IMAGE_EMBEDDINGS)
@@ -76,7 +78,7 @@ def embed_images(
     run.progress(done, images.height, "images")
     worker = {
         "load": load_here,
-        "settings": worker_settings(config, resources),
+        "settings": worker_settings(config, resources, scratch=scratch(folder)),
         "metadata": metadata,
     }
     for num_images in embed_shards(plans, folder, resources, worker):
@@ -84,24 +86,32 @@ def embed_images(
         run.progress(done, images.height, "images")
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
-    return count(folder, plans, num_media=media.select(pl.len()).collect().item())
+    num_media = media.select(pl.len()).collect().item()
+    return count(folder, plans, num_media=num_media, damaged=damaged)
 
 
-def worker_settings(config: EmbedConfig, resources: EmbedResources) -> WorkerSettings:
+def worker_settings(
+    config: EmbedConfig, resources: EmbedResources, scratch: Path | None = None
+) -> WorkerSettings:
     """What each worker is told; the bounds on each host are divided over the actors."""
     return WorkerSettings(
-        fetch=config.fetch,
-        limits=FetchLimits(
-            max_bytes=config.max_bytes,
-            timeout_s=config.timeout_s,
-            connect_s=config.connect_s,
-            read_s=config.read_s,
-            allowed_private=frozenset(resources.allow_private_hosts),
+        sources=Sources(
+            fetch=config.fetch,
+            limits=FetchLimits(
+                max_bytes=config.max_bytes,
+                timeout_s=config.timeout_s,
+                connect_s=config.connect_s,
+                read_s=config.read_s,
+                allowed_private=frozenset(resources.allow_private_hosts),
+            ),
+            hosts=hosts(resources),
+            keep=resources.keep_archive,
+            scratch=str(scratch or ""),
+            revalidate=config.revalidate,
         ),
         max_pixels=config.max_pixels,
         batch_images=resources.batch_images,
         threads=resources.threads_per_actor,
-        hosts=hosts(resources),
     )
 
 
@@ -124,26 +134,60 @@ def file_metadata(config: EmbedConfig, resources: EmbedResources) -> dict[str, s
     return {**identity.metadata(), "clip_precision": resources.precision, **limits}
 
 
-def published_rows(run: Run, metadata: Mapping[str, str]) -> pl.DataFrame:
+def published_rows(run: Run, metadata: Mapping[str, str], config: EmbedConfig) -> pl.DataFrame:
     """Where rows that can be kept lie in the table published before: `KEPT_SCHEMA`."""
     found = [pl.DataFrame(schema=KEPT_SCHEMA)]
+    if config.revalidate:
+        return found[0]
     for file in IMAGE_EMBEDDINGS.files(run):
         written = pq.read_schema(file).metadata or {}
         differing = {k for k, v in metadata.items() if written.get(k.encode()) != v.encode()}
+        if pq.read_schema(file).names != IMAGE_EMBEDDINGS.schema.names:
+            continue  # Of an earlier version.
         # The name is how the weights were asked for; the weights themselves are hashed.
         if differing - {"clip_model", "clip_pretrained", *LIMITS}:
             continue
         frame = pl.read_parquet(file, columns=["image_id", "status"]).with_row_index("kept_row")
-        kept = settled(frame, same_limits=not differing & set(LIMITS))
+        kept = settled(frame, not differing & set(LIMITS), config.retry_failed)
         columns = pl.col("image_id"), pl.lit(str(file)).alias("kept_file"), pl.col("kept_row")
         found.append(kept.select(*columns).cast(KEPT_SCHEMA))
     return pl.concat(found)
 
 
-def place_rows(images: pl.DataFrame, archived: list[Path], kept: pl.DataFrame) -> pl.DataFrame:
-    """Each image with where its bytes lie in the archive, and where its row lay before."""
-    places = locate(archived, images["url"]) if archived else pl.DataFrame(schema=PLACE_SCHEMA)
-    return images.join(places, on="url", how="left").join(kept, on="image_id", how="left")
+def kept_before(resources: EmbedResources) -> list[Path]:
+    """Shards of answers that earlier runs kept, without what a killed one left."""
+    if not resources.keep_archive:
+        return []
+    folder = Path(resources.keep_archive)
+    for unfinished in folder.glob("kept-*.tmp"):
+        unfinished.unlink()
+    return kept_files(folder)
+
+
+def place_rows(
+    images: pl.DataFrame, archived: list[Path], published: pl.DataFrame, kept: list[Path]
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Each image with where its bytes lie, and where its row lay before; and damaged shards.
+
+    Args:
+        images: Columns image_id, url.
+        archived: Shards of the archive.
+        published: `KEPT_SCHEMA`.
+        kept: Shards of answers kept by earlier runs, newest first. They grow while a run is under
+            way, so they decide neither the order nor the hash of its shards.
+    """
+    found = search(archived, images["url"])
+    held = search(kept, images["url"])
+    renamed = held.places.rename({name: f"held_{name}" for name in ("file", "row_group", "row")})
+    rows = images.join(found.places, on="url", how="left").join(renamed, on="url", how="left")
+    return rows.join(published, on="image_id", how="left"), found.damaged | held.damaged
+
+
+def scratch(folder: Path) -> Path:
+    """The folder of unfinished work beside that of finished shards; made if absent."""
+    path = folder.parent / "plans"
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def made_with(
@@ -173,8 +217,7 @@ def embed_shards(
     missing = {part: plan for part, plan in plans.items() if part not in finished}
     if not missing:
         return
-    planned = folder.parent / "plans"
-    planned.mkdir(exist_ok=True)
+    planned = scratch(folder)
     jobs = []
     for part, plan in missing.items():
         path = planned / f"{part}.parquet"
@@ -198,17 +241,21 @@ def embed_shards(
         yield sum(batch["num_images"].to_pylist())
 
 
-def count(folder: Path, plans: Mapping[str, Plan], num_media: int) -> Counts:
+def count(
+    folder: Path, plans: Mapping[str, Plan], num_media: int, damaged: Mapping[str, str]
+) -> Counts:
     """Rows of MEDIA in, distinct images out; images by status, and how many were kept."""
     manifests = finished_shards(folder, plans)
     num_images = sum(manifest.num_images for manifest in manifests)
     by_status = total_by_status(manifests)
     metrics = {f"num_{status}": float(number) for status, number in by_status.items()}
     metrics["num_kept"] = float(sum(manifest.num_kept for manifest in manifests))
+    metrics["num_damaged_shards"] = float(len(damaged))
     metrics["share_ok"] = by_status.get(str(Outcome.OK), 0) / max(1, num_images)
     return Counts(
         rows_in=num_media,
         rows_out=num_images,
         dropped={"same_image": num_media - sum(plan.rows.height for plan in plans.values())},
         metrics=metrics,
+        notes=dict(damaged),
     ).assert_balanced()

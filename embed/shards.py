@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -62,9 +62,19 @@ def distinct_images(media: pl.LazyFrame) -> pl.DataFrame:
     return media.group_by("image_id").agg(pl.col("url").min()).sort("image_id").collect()
 
 
-def settled(published: pl.DataFrame, same_limits: bool) -> pl.DataFrame:
-    """Rows (with a status) of a table made before that asking again would not change."""
-    passing = TRANSIENT if same_limits else TRANSIENT | LIMITED
+def settled(
+    published: pl.DataFrame, same_limits: bool, retried: Collection[str] = ()
+) -> pl.DataFrame:
+    """Rows (with a status) of a table made before that are not to be asked for again.
+
+    Args:
+        published: The table.
+        same_limits: It was made under the limits that hold now.
+        retried: The only statuses to ask again for; none: all that may have passed.
+    """
+    passing = set(retried) or set(TRANSIENT)
+    if not same_limits:
+        passing |= LIMITED
     return published.filter(~pl.col("status").is_in([str(outcome) for outcome in passing]))
 
 

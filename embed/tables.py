@@ -20,6 +20,20 @@ IMAGE_ARCHIVE = Table(
     ),
 )
 
+KEPT_ANSWERS = Table(
+    name="kept_answers",
+    doc="an archive that a run wrote of what it fetched: IMAGE_ARCHIVE, and what a rerun needs",
+    key=("url",),
+    schema=pa.schema(
+        [
+            *IMAGE_ARCHIVE.schema,
+            column("outcome", pa.string(), "what the answer meant (embed.outcomes.Outcome)"),
+            column("etag", pa.string(), "the host's name for this version; empty if none"),
+            column("last_modified", pa.string(), "the host's date of it; empty if none"),
+        ]
+    ),
+)
+
 IMAGE_EMBEDDINGS = Table(
     name="image_embeddings",
     doc="one distinct image; metadata of the files: clip_model, clip_pretrained, clip_weights",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from embed.answers import Fetched, judge_archived
-from embed.archive import ArchiveReader, Place
+from embed.answers import Fetched
+from embed.bodies import Sources, bodies
 from embed.clip import Clip, Preprocess
 from embed.decode import Decoded, decode
-from embed.fetch import Fetcher, FetchLimits
-from embed.hosts import Hosts
 from embed.outcomes import Outcome
 from embed.shards import ShardManifest
 from embed.tables import IMAGE_EMBEDDINGS
@@ -36,20 +33,16 @@ class WorkerSettings:
     """What a worker is told beside its model.
 
     Args:
-        fetch: Ask for images over HTTP that the archive lacks.
-        limits: Of those requests; `max_bytes` holds for archived bodies as well.
+        sources: Where images are taken from.
         max_pixels: Larger pictures are refused before they are decoded.
         batch_images: Images encoded at once.
         threads: Pictures decoded at once, and Torch threads on the CPU.
-        hosts: Bounds on requests to each host, and what one worker learns of them.
     """
 
-    fetch: bool
-    limits: FetchLimits
+    sources: Sources
     max_pixels: int
     batch_images: int
     threads: int
-    hosts: Hosts = field(default_factory=Hosts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +97,8 @@ def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tupl
     """Rows of IMAGE_EMBEDDINGS for planned `rows`, in their order, and how many were kept.
 
     Args:
-        rows: Columns image_id, url; file, row_group, row (null: not archived); kept_file, kept_row
-            (null: not embedded before).
+        rows: Columns image_id, and those of `bodies`; kept_file, kept_row (null: not embedded
+            before).
     """
     kept = rows.filter(pl.col("kept_file").is_not_null())
     new = rows.filter(pl.col("kept_file").is_null())
@@ -177,28 +170,7 @@ def _prepared(
     def ready(fetched: Fetched) -> Prepared:
         return prepare(fetched, clip.preprocess, clip.image_px, settings.max_pixels)
 
-    archived = rows.filter(pl.col("file").is_not_null())
-    missing = rows.filter(pl.col("file").is_null())
-    reader = ArchiveReader()
-    for part in archived.iter_slices(settings.batch_images):
-        answers = (
-            judge_archived(*reader.answer(place), settings.limits.max_bytes)
-            for place in _places(part)
-        )
-        yield part, list(pool.map(ready, answers))
-    if not settings.fetch:
-        for part in missing.iter_slices(settings.batch_images):
-            yield part, [Prepared(outcome=Outcome.NOT_ARCHIVED)] * part.height
-        return
-    with asyncio.Runner() as runner:
-        fetcher = Fetcher(settings.limits, settings.hosts)
-        try:
-            for part in missing.iter_slices(settings.batch_images):
-                yield part, runner.run(fetcher.fetch_all(part["url"].to_list(), ready))
-        finally:
-            runner.run(fetcher.close())
-
-
-def _places(rows: pl.DataFrame) -> Iterator[Place]:
-    for file, row_group, row in rows.select("file", "row_group", "row").iter_rows():
-        yield Place(file=Path(file), row_group=row_group, row=row)
+    with bodies(rows, settings.sources) as answer:
+        for part in rows.iter_slices(settings.batch_images):
+            answers = map(answer, part.iter_rows(named=True))
+            yield part, list(pool.map(ready, answers))

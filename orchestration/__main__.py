@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from pipelines.contract import Run as RunAt
 
 SAMPLE_ROOT = Path("runs/local_sample")
 KEY_FILE = Path("~/.config/tastegraph/key")
+EMBED = "embed_images"
 STEPS = ", ".join(step.name for step in FLOW)
 
 app = typer.Typer(
@@ -64,8 +66,35 @@ KeyFile = Annotated[
     Path,
     typer.Option(help="Secret of the user pseudonyms; made if absent. Keep it off the data."),
 ]
-Archive = Annotated[str, typer.Option(help="Folder of images that were downloaded before.")]
-Fetch = Annotated[bool, typer.Option(help="Fetch images over HTTP.")]
+Archive = Annotated[
+    str,
+    typer.Option(
+        help="Folder of images that were downloaded before: Parquet shards (url, http_status, "
+        "content), or tar shards as img2dataset writes them."
+    ),
+]
+Fetch = Annotated[
+    bool,
+    typer.Option(
+        help="Fetch images over HTTP, each host within its limits "
+        "(`--set embedding.host_limits=HOST=AT_ONCE/PER_SECOND`), private addresses refused."
+    ),
+]
+KeepArchive = Annotated[
+    str,
+    typer.Option(
+        help="Folder to keep fetched images in; looked through before a host is asked, so that a "
+        "second model downloads nothing."
+    ),
+]
+RetryFailed = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CLASS",
+        help="Ask again for images that failed with this class, such as `timeout`, and leave all "
+        "others as they are (repeatable).",
+    ),
+]
 ClipModel = Annotated[str, typer.Option(help="`tiny`, an open_clip model, or `local-dir:PATH`.")]
 ClipPretrained = Annotated[str, typer.Option(help="open_clip's tag of the weights.")]
 Gpus = Annotated[int, typer.Option(help="GPUs to embed and train with.", min=0)]
@@ -121,6 +150,8 @@ def run(
     key_file: KeyFile = KEY_FILE,
     archive: Archive = "",
     fetch: Fetch = False,
+    keep_archive: KeepArchive = "",
+    retry_failed: RetryFailed = None,
     clip_model: ClipModel = "tiny",
     clip_pretrained: ClipPretrained = "",
     gpus: Gpus = 0,
@@ -147,9 +178,13 @@ def run(
     if not inputs:
         raise ConfigError("--input is missing: name a dump file, a folder or a glob")
     profile = profiles.dumps(root, tuple(inputs), _key(key_file))
-    profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
+    profile = profiles.with_images(
+        profile, archive=archive, fetch=fetch, gpus=gpus, keep_archive=keep_archive
+    )
     profile = profiles.with_clip(profile, clip_model, clip_pretrained)
     profile = profiles.override(profile, _with(settings, on_corrupt))
+    if retry_failed:
+        profile, how = profiles.retrying(profile, retry_failed), replace(how, again=(EMBED,))
     _run(profiles.kept(profile, keep_encoder), Reporter(Console()), how)
 
 

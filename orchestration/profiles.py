@@ -127,11 +127,23 @@ def dumps(root: Path, inputs: tuple[str, ...], key_file: Path) -> Profile:
     )
 
 
-def with_images(profile: Profile, *, archive: str, fetch: bool, gpus: int) -> Profile:
-    """The profile with a source of images, embedded and trained on `gpus` GPUs (0: the CPU)."""
+def with_images(
+    profile: Profile, *, archive: str, fetch: bool, gpus: int, keep_archive: str = ""
+) -> Profile:
+    """The profile with a source of images, embedded and trained on `gpus` GPUs (0: the CPU).
+
+    Raises:
+        ConfigError: The folder to keep images in is the archive.
+    """
+    if keep_archive and archive and Path(keep_archive).resolve() == Path(archive).resolve():
+        raise ConfigError(
+            f"--keep-archive {keep_archive!r} is --archive, too: what is kept is looked through "
+            "anyway, so leave --archive out"
+        )
     profile = replace(
         profile,
         embed=replace(profile.embed, archive=archive, fetch=fetch),
+        embedding=replace(profile.embedding, keep_archive=keep_archive),
         verbalize=replace(profile.verbalize, archive=archive),
     )
     if not gpus:
@@ -141,6 +153,15 @@ def with_images(profile: Profile, *, archive: str, fetch: bool, gpus: int) -> Pr
         embedding=replace(profile.embedding, actors=gpus, gpus_per_actor=1, precision="bf16"),
         training=replace(profile.training, workers=gpus, gpus_per_worker=1),
     )
+
+
+def retrying(profile: Profile, statuses: Iterable[str]) -> Profile:
+    """The profile that asks again for images of these statuses, and for no others.
+
+    Raises:
+        ConfigError: No such status.
+    """
+    return replace(profile, embed=replace(profile.embed, retry_failed=tuple(statuses)))
 
 
 def with_clip(profile: Profile, model: str, pretrained: str) -> Profile:

@@ -59,6 +59,7 @@ class How:
         only: Names of the steps to run; empty: all.
         months: Months to run monthly steps for, and no other step; empty: everything.
         force: Run what is done, too.
+        again: Steps to run though they are done.
         parallel: Months at once, each in a process of its own.
         wait: Wait for another run under the root rather than refuse.
     """
@@ -66,6 +67,7 @@ class How:
     only: tuple[str, ...] = ()
     months: tuple[str, ...] = ()
     force: bool = False
+    again: tuple[str, ...] = ()
     parallel: int = 1
     wait: bool = False
 
@@ -116,7 +118,8 @@ def _run_rest(
         for step in FLOW:
             if step.monthly or not how.takes(step.name):
                 continue
-            task = task_of(step, profile, run, dumps, how.force)
+            forced = how.force or step.name in how.again
+            task = task_of(step, profile, run, dumps, forced)
             if task.step.ray and task.reasons:
                 start_ray()
             finished.append(run_task(task, run, reporter, log))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,6 +57,28 @@ def write_archive(
         }
         table = IMAGE_ARCHIVE.check(pa.table(columns))
         pq.write_table(table, folder / f"shard-{shard}.parquet", row_group_size=rows_a_group)
+
+
+def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
+    """Write a tar of members by name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def as_img2dataset(images: range) -> dict[str, bytes]:
+    """Members in the order in which img2dataset writes them."""
+    members = {}
+    for image in images:
+        described = {"url": url_of(image), "key": f"{image:09}", "status": "success"}
+        members[f"{image:09}.jpg"] = jpeg(image)
+        members[f"{image:09}.txt"] = b"a caption"
+        members[f"{image:09}.json"] = json.dumps(described).encode()
+    return members
 
 
 def write_media(

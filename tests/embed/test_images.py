@@ -25,6 +25,7 @@ from pipelines.tables import MEDIA
 from tests.embed.interrupted import CONFIG, resources
 from tests.embed.loopback import Loopback, reply, serve
 from tests.embed.samples import (
+    as_img2dataset,
     id_of,
     jpeg,
     publish,
@@ -32,6 +33,7 @@ from tests.embed.samples import (
     write_archive,
     write_embeddings,
     write_media,
+    write_tar,
 )
 
 NUM = 24
@@ -86,7 +88,7 @@ def without_ray(config: EmbedConfig, resources: EmbedResources, run: Run) -> lis
     """The rows that the step should write, from one worker called by hand on every shard."""
     media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
     archived = archive_files(Path(config.archive)) if config.archive else []
-    rows = place_rows(distinct_images(media), archived, pl.DataFrame(schema=KEPT_SCHEMA))
+    rows, _ = place_rows(distinct_images(media), archived, pl.DataFrame(schema=KEPT_SCHEMA), [])
     clip, settings = load_clip("tiny"), worker_settings(config, resources)
     found: list[Any] = []
     for plan in plan_shards(rows, config.shard_images, {}).values():
@@ -115,6 +117,7 @@ def test_two_actors_write_what_one_worker_would(tmp_path: Path, ray_local: None)
         "num_not_image": 1,
         "num_not_archived": 1,
         "num_kept": 0,
+        "num_damaged_shards": 0,
     }
     assert progress == sorted(progress) and progress[-1] == NUM + 1
 
@@ -177,8 +180,8 @@ def test_rows_of_other_weights_or_limits_are_not_kept(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     write_embeddings(run, {0: [1.0], 1: "too_large", 2: "timeout", 3: "removed"}, made)
 
-    def kept(**changes: str) -> list[int]:
-        found = published_rows(run, {**made, **changes})
+    def kept(config: EmbedConfig = EmbedConfig(), **changes: str) -> list[int]:  # noqa: B008
+        found = published_rows(run, {**made, **changes}, config)
         return sorted(int(image_id, 16) for image_id in found["image_id"])
 
     assert kept() == [0, 1, 3]
@@ -186,6 +189,78 @@ def test_rows_of_other_weights_or_limits_are_not_kept(tmp_path: Path) -> None:
     assert kept(max_bytes="10") == [0, 3]
     assert kept(clip_weights="b") == []
     assert kept(clip_precision="bf16") == []
+    assert kept(EmbedConfig(retry_failed=("removed",))) == [0, 1, 2]
+    assert kept(EmbedConfig(retry_failed=("removed", "timeout"))) == [0, 1]
+    assert kept(EmbedConfig(revalidate=True)) == []
+
+
+@pytest.mark.engine
+def test_only_failures_of_the_class_are_retried(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    run = new_run(tmp_path)
+    server.answers |= {"/2.jpg": reply(404), "/3.jpg": reply(403)}
+    server.answers["/4.jpg"] = reply(429, headers={"Retry-After": "999"})
+    write_media(run, posts(0, 2, 3, 4), url=at(server))
+    embed_images(CONFIG, resources(server.host), run)
+    publish(run)
+    server.seen.clear()
+    server.answers |= {f"/{image}.jpg": reply(content=jpeg(image)) for image in (2, 3, 4)}
+    config = replace(CONFIG, retry_failed=("not_found",))
+    counts = embed_images(config, resources(server.host), run)
+    assert [path for path, _ in server.seen] == ["/2.jpg"]
+    assert counts.metrics["num_kept"] == 3
+    assert [row["status"] for row in staged(run)] == ["ok", "ok", "forbidden", "rate_limited"]
+
+
+@pytest.mark.engine
+def test_what_is_kept_is_never_downloaded_again_and_gives_the_same_table(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    server.answers |= {"/2.jpg": reply(404), "/3.jpg": reply(content=b"")}
+    server.answers["/4.jpg"] = reply(content=jpeg(4), headers={"X-Robots-Tag": "noai"})
+    server.answers["/5.jpg"] = reply(500)
+    keeping = replace(resources(server.host), keep_archive=str(tmp_path / "kept"))
+    tables = []
+    for root in (tmp_path / "first", tmp_path / "second"):
+        run = new_run(root)
+        write_media(run, posts(*range(10)), url=at(server))
+        server.seen.clear()
+        embed_images(CONFIG, keeping, run)
+        tables.append(staged(run))
+    assert {path for path, _ in server.seen} == {"/5.jpg"}
+    assert tables[0] == tables[1]
+    assert [row["status"] for row in tables[0]][:7] == [
+        "ok", "ok", "not_found", "empty", "opted_out", "server_error", "ok",
+    ]  # fmt: skip
+
+    # The folder serves as an archive, too; what failed for the moment is not in it.
+    alone = new_run(tmp_path / "third")
+    write_media(alone, posts(*range(10)), url=at(server))
+    server.seen.clear()
+    embed_images(EmbedConfig(archive=str(tmp_path / "kept")), EmbedResources(), alone)
+    assert server.seen == []
+    changed = {"not_archived": "server_error"}
+    statuses = [row["status"] for row in staged(alone)]
+    assert [changed.get(s, s) for s in statuses] == [row["status"] for row in tables[0]]
+
+
+@pytest.mark.engine
+def test_a_damaged_shard_of_the_archive_is_noted_and_stops_nothing(
+    tmp_path: Path, ray_local: None
+) -> None:
+    archive = tmp_path / "archive"
+    write_archive(archive, {url_of(i): (200, jpeg(i)) for i in range(4)})
+    write_tar(archive / "z.tar", as_img2dataset(range(4, 8)))
+    body = (archive / "z.tar").read_bytes()
+    (archive / "z.tar").write_bytes(body[: len(body) // 2])
+    run = new_run(tmp_path)
+    write_media(run, posts(*range(8)))
+    counts = embed_images(EmbedConfig(archive=str(archive)), EmbedResources(), run)
+    assert list(counts.notes) == [str(archive / "z.tar")]
+    assert counts.metrics["num_damaged_shards"] == 1
+    assert 4 <= counts.metrics["num_ok"] < 8
+    assert counts.metrics["num_ok"] + counts.metrics["num_not_archived"] == 8
 
 
 def test_no_images_give_an_empty_table_of_the_models_length(tmp_path: Path) -> None:
@@ -210,14 +285,14 @@ def test_a_missing_archive_or_media_table_is_named(tmp_path: Path) -> None:
 def test_more_actors_ask_a_host_no_more_at_once() -> None:
     for actors, share in ((1, 8), (2, 4), (100, 1)):
         settings = worker_settings(EmbedConfig(), EmbedResources(actors=actors, per_host=8))
-        assert settings.hosts["a.example"].limits.at_once == share
-        assert settings.hosts["a.example"].limits.per_s == 10 / actors
-        assert settings.hosts["i.redd.it"].limits.per_s == 40 / actors
+        assert settings.sources.hosts["a.example"].limits.at_once == share
+        assert settings.sources.hosts["a.example"].limits.per_s == 10 / actors
+        assert settings.sources.hosts["i.redd.it"].limits.per_s == 40 / actors
 
 
 def test_a_host_may_be_given_limits_of_its_own() -> None:
     resources = EmbedResources(actors=2, host_limits=("i.redd.it=4/5", "a.example=2/1.5"))
-    known = worker_settings(EmbedConfig(), resources).hosts
+    known = worker_settings(EmbedConfig(), resources).sources.hosts
     found = [known[name].limits for name in ("i.redd.it", "a.example", "i.imgur.com", "b.example")]
     assert [(limits.at_once, limits.per_s) for limits in found] == [
         (2, 2.5), (1, 0.75), (2, 4), (2, 5),

@@ -7,27 +7,29 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from embed.archive import PLACE_SCHEMA, archive_files, locate
+from embed.archive import archive_files
+from embed.bodies import Sources
 from embed.clip import load_clip
 from embed.fetch import FetchLimits
-from embed.images import KEPT_SCHEMA
+from embed.hosts import Hosts
+from embed.images import KEPT_SCHEMA, place_rows
 from embed.tables import IMAGE_EMBEDDINGS
 from embed.worker import WorkerSettings, ahead, embed_rows
 from tests.embed.loopback import reply, serve
 from tests.embed.samples import id_of, jpeg, url_of, write_archive
 
 SETTINGS = WorkerSettings(
-    fetch=False, limits=FetchLimits(), max_pixels=10**6, batch_images=4, threads=2
+    sources=Sources(fetch=False, limits=FetchLimits(), hosts=Hosts()),
+    max_pixels=10**6,
+    batch_images=4,
+    threads=2,
 )
 
 
 def rows_for(urls: list[str], archive: Path | None) -> pl.DataFrame:
     images = pl.DataFrame({"image_id": [id_of(i) for i in range(len(urls))], "url": urls})
-    places = pl.DataFrame(schema=PLACE_SCHEMA)
-    if archive is not None:
-        places = locate(archive_files(archive), images["url"])
-    kept = pl.DataFrame(schema=KEPT_SCHEMA)
-    return images.join(places, on="url", how="left").join(kept, on="image_id", how="left")
+    archived = archive_files(archive) if archive else []
+    return place_rows(images, archived, pl.DataFrame(schema=KEPT_SCHEMA), [])[0]
 
 
 def test_every_image_has_a_row_in_order_with_its_class(tmp_path: Path) -> None:
@@ -72,8 +74,11 @@ def test_what_the_archive_lacks_is_fetched_if_told_to(tmp_path: Path) -> None:
         write_archive(tmp_path, {url_of(0): (200, jpeg(0))})
         urls = [url_of(0), *(f"http://{server.host}/{i}.jpg" for i in (1, 2, 3))]
         settings = WorkerSettings(
-            fetch=True,
-            limits=FetchLimits(backoff_s=0.01, allowed_private=frozenset({server.host})),
+            sources=Sources(
+                fetch=True,
+                limits=FetchLimits(backoff_s=0.01, allowed_private=frozenset({server.host})),
+                hosts=Hosts(),
+            ),
             max_pixels=10**6,
             batch_images=2,
             threads=2,

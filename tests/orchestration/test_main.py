@@ -46,6 +46,17 @@ def test_wrong_options_are_named(words: tuple[str, ...], message: str) -> None:
         invoke("run", *words)
 
 
+def test_a_class_of_failures_that_is_none_is_named_with_those_that_are(tmp_path: Path) -> None:
+    key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
+    words = ("run", "--input", "nowhere/*", "--root", root, "--key-file", str(key))
+    with pytest.raises(
+        ConfigError, match=r"--retry-failed 'late': expected one of not_archived.*timeout"
+    ):
+        invoke(*words, "--retry-failed", "timeout", "--retry-failed", "late")
+    with pytest.raises(MissingInputError, match="has no dumps"):
+        invoke(*words, "--retry-failed", "timeout")
+
+
 def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
     with pytest.raises(MissingInputError, match="'nowhere/\\*' has no dumps"):

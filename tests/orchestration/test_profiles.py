@@ -6,6 +6,7 @@ import pytest
 
 from orchestration import profiles
 from orchestration.flow import FLOW
+from orchestration.manifests import describe
 from pipelines.contract import ConfigError
 
 PROFILE = profiles.local_sample(Path("root"), Path("world"))
@@ -82,3 +83,16 @@ def test_gpus_change_resources_and_no_result() -> None:
     profile = profiles.with_images(PROFILE, archive="images", fetch=False, gpus=2)
     assert profile.training.workers == 2
     assert profile.train == PROFILE.train
+
+
+def test_failures_to_retry_change_no_setting_that_a_later_run_must_repeat() -> None:
+    retrying = profiles.retrying(PROFILE, ["timeout", "not_found"])
+    assert retrying.embed.retry_failed == ("timeout", "not_found")
+    assert describe(retrying.embed) == describe(PROFILE.embed)
+
+
+def test_the_folder_to_keep_images_in_is_no_archive_at_the_same_time() -> None:
+    profile = profiles.with_images(PROFILE, archive="", fetch=True, gpus=0, keep_archive="kept")
+    assert profile.embedding.keep_archive == "kept"
+    with pytest.raises(ConfigError, match="--keep-archive 'kept' is --archive, too"):
+        profiles.with_images(PROFILE, archive="./kept", fetch=True, gpus=0, keep_archive="kept")
