@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +86,33 @@ def tar_content(shard: Path, block: int) -> bytes:
     return content
 
 
+def drop_samples(shard: Path, urls: Collection[str]) -> int:
+    """Rewrite a tar shard without the samples of some urls, whole or not at all; how many went.
+
+    The table beside it must still name them.
+
+    Raises:
+        DamagedShardError: What lies behind the damage cannot be told.
+    """
+    known = _sibling_urls(shard)
+    gone = {s.key for s in _samples(shard) if (s.url or known.get(s.key)) in urls}
+    if not gone:
+        return 0
+    temporary = shard.with_suffix(".tar.tmp")
+    with tarfile.open(shard, "r:") as old, tarfile.open(temporary, "w:") as new:
+        for member in old:
+            if _key_and_suffix(member.name)[0] not in gone:
+                new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    temporary.rename(shard)
+    return len(gone)
+
+
 def _samples(shard: Path) -> Iterator[_Sample]:
     """Runs of members with one key; the last one of a damaged shard counts if it has a picture."""
     sample: _Sample | None = None
     try:
         for member, description in _members(shard):
-            key, _, suffix = member.name.rpartition("/")[2].partition(".")
-            key = member.name[: len(member.name) - len(suffix) - 1] if suffix else member.name
+            key, suffix = _key_and_suffix(member.name)
             if sample is None or sample.key != key:
                 if sample is not None:
                     yield sample
@@ -107,6 +127,13 @@ def _samples(shard: Path) -> Iterator[_Sample]:
         raise
     if sample is not None:
         yield sample
+
+
+def _key_and_suffix(name: str) -> tuple[str, str]:
+    """`a/b.c.jpg` -> `a/b`, `c.jpg`."""
+    folder, slash, file = name.rpartition("/")
+    key, _, suffix = file.partition(".")
+    return folder + slash + key, suffix
 
 
 def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:

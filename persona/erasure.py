@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
+from embed.tars import DamagedShardError, drop_samples
 from graph.erasure import erase_from_graph, erase_from_seen, user_key
 from graph.tables import CHECKPOINT, GRAPH_STORE
 from persona.config import StoreConfig
@@ -61,15 +62,26 @@ def erase_user(root: Path, user_id: str, archives: Sequence[Path] = ()) -> Erase
     Args:
         root: Folder of a run.
         user_id: Pseudonym.
-        archives: Folders of `IMAGE_ARCHIVE` shards elsewhere, whose pictures of the user go, too.
+        archives: Folders of image shards elsewhere, Parquet or tar, whose pictures of the user go,
+            too.
 
     Raises:
-        ErasureError: The search found the user all the same.
+        ErasureError: The search found the user all the same, or a shard cannot be read.
     """
     removed: dict[str, int] = {}
     run = Run(root=root)
     shutil.rmtree(root / ".staging", ignore_errors=True)  # unfinished work, and what was retired
     own = own_images(run, user_id)
+    # Before the tables beside them, which name the urls of their keys.
+    for path in sorted(path for folder in archives for path in folder.rglob("*.tar")):
+        try:
+            samples = drop_samples(path, set(own["url"]))
+        except DamagedShardError as error:
+            raise ErasureError(
+                f"{path}: {error}; what lies behind cannot be searched: delete or mend it"
+            ) from error
+        if samples:
+            removed[_told(path, root)] = samples
     files = [path for folder in (root, *archives) for path in sorted(folder.rglob("*.parquet"))]
     # MEDIA last: it says which pictures are theirs, to an erasure that goes on after a kill, too.
     for path in sorted(files, key=lambda path: _is_in(path, MEDIA.path(run))):

@@ -9,7 +9,7 @@ import pytest
 
 from embed.archive import ArchiveReader, Place, archive_files, search
 from embed.outcomes import Outcome
-from embed.tars import DamagedShardError, tar_content, tar_places
+from embed.tars import DamagedShardError, drop_samples, tar_content, tar_places
 from tests.embed.samples import as_img2dataset, jpeg, url_of, write_tar
 
 
@@ -138,3 +138,17 @@ def test_searching_a_large_tar_needs_little_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_samples_are_dropped_with_all_their_members(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", as_img2dataset(range(4)) | {"7.jpg": jpeg(7)})
+    pq.write_table(pa.table({"key": ["7"], "url": [url_of(7)]}), tmp_path / "a.parquet")
+    assert drop_samples(shard, {url_of(1), url_of(7), url_of(99)}) == 2
+    with tarfile.open(shard) as tar:
+        assert tar.getnames() == list(as_img2dataset(range(1)) | as_img2dataset(range(2, 4)))
+    expected = {url_of(image): jpeg(image) for image in (0, 2, 3)}
+    assert contents([shard], 0, 1, 2, 3, 7) == (expected, {})
+    assert drop_samples(shard, {url_of(1)}) == 0
+    shard.write_bytes(shard.read_bytes()[:5_000])
+    with pytest.raises(DamagedShardError):
+        drop_samples(shard, {url_of(0)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipelines.contract import ConfigError, MissingInputError, Run
 from pipelines.forgotten import forgotten_ids
 from pipelines.pseudonym import Pseudonyms, new_key_file
 from pipelines.tables import INTERACTIONS, MEDIA
+from tests.embed.samples import write_tar
 from tests.persona.synthetic import publish_staged, user_id
 from tests.persona.test_store import rows
 from tests.persona.web.served import NUM_USERS, make_root
@@ -114,7 +116,12 @@ def test_pictures_go_unless_somebody_else_posted_them_too(root: Path) -> None:
     MEDIA.write(
         MEDIA.path(run), pa.Table.from_pylist([*media.to_pylist(), again], schema=MEDIA.schema)
     )
-    erase_user(root, ANN, [root.parent / "archive"])
+    members = {"a.jpg": b"A", "a.url": mine[0]["url"].encode()}
+    members |= {"b.jpg": b"B", "b.url": mine[1]["url"].encode()}
+    shard = write_tar(root.parent / "tars" / "a.tar", members)
+    erase_user(root, ANN, [root.parent / "archive", root.parent / "tars"])
+    with tarfile.open(shard) as tar:
+        assert sorted(tar.getnames()) == ["b.jpg", "b.url"]
     embedded = IMAGE_EMBEDDINGS.read(run)["image_id"].to_pylist()
     archived = pq.read_table(root.parent / "archive")["url"].to_pylist()
     assert (mine[0]["image_id"] in embedded, mine[1]["image_id"] in embedded) == (False, True)
