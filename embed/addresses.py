@@ -10,7 +10,9 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 from embed.outcomes import Outcome
@@ -89,14 +91,20 @@ def is_public(address: IpAddress) -> bool:
     return address in _GLOBAL_UNICAST and address.is_global
 
 
-async def system_lookup(host: str, port: int) -> list[IpAddress]:
+async def system_lookup(host: str, port: int, pool: Executor | None = None) -> list[IpAddress]:
     """Addresses of a host as this machine knows them, IPv4 first.
+
+    Args:
+        host, port: Where to.
+        pool: Threads that wait for the answer, which may take long after nobody waits any more;
+            the event loop's if None.
 
     Raises:
         OSError, UnicodeError: It has none; the resolver's own IDNA step refuses empty or over-long
             labels.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(pool, ask)
     addresses = [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
     # Crawlers without a route for IPv6 are common, hosts without IPv4 are rare.
     return sorted(addresses, key=lambda address: address.version)

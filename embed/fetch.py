@@ -11,7 +11,9 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -33,6 +35,7 @@ from embed.outcomes import Outcome, outcome_of_status
 T = TypeVar("T")
 
 NOT_MODIFIED = 304
+LOOKUP_THREADS = 16
 ACCEPT = "image/avif,image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8"
 _RETRIED = frozenset(
     {Outcome.CONNECTION_FAILED, Outcome.TIMEOUT, Outcome.RATE_LIMITED, Outcome.SERVER_ERROR}
@@ -93,7 +96,7 @@ class Fetcher:
         limits: Bounds of each request.
         hosts: Bounds on each host, and what is known of it; give the same to the next fetcher.
         tls: Certificates to trust; the machine's if None.
-        lookup: Finds the addresses of a host.
+        lookup: Finds the addresses of a host; the machine's if None.
     """
 
     def __init__(
@@ -101,10 +104,13 @@ class Fetcher:
         limits: FetchLimits,
         hosts: Hosts | None = None,
         tls: ssl.SSLContext | None = None,
-        lookup: Lookup = system_lookup,
+        lookup: Lookup | None = None,
     ) -> None:
         self._limits = limits
         self._hosts = hosts or Hosts()
+        # Of their own: lookups that hang would hold up `finish`, and the end of the event loop.
+        self._lookups = ThreadPoolExecutor(LOOKUP_THREADS, "lookup")
+        lookup = lookup or partial(system_lookup, pool=self._lookups)
         self._lookup = CachedLookup(lookup, limits.lookup_ttl_s)
         headers = {"User-Agent": USER_AGENT, "Accept": ACCEPT, "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(limits.read_s, connect=limits.connect_s)
@@ -113,7 +119,8 @@ class Fetcher:
         self._in_flight = asyncio.Semaphore(limits.in_flight)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and wait for no lookup."""
+        self._lookups.shutdown(wait=False, cancel_futures=True)
         await self._pools.close()
 
     async def fetch_all(

@@ -37,7 +37,7 @@ def fetch(
     tls: ssl.SSLContext | None = None,
     scheme: str = "http",
     hosts: Hosts | None = None,
-    lookup: Lookup = system_lookup,
+    lookup: Lookup | None = None,
     held: Mapping[str, Fetched] | None = None,
 ) -> list[Fetched]:
     async def run() -> list[Fetched]:
@@ -332,6 +332,28 @@ def test_an_unreachable_network_ends_fast(server: Loopback) -> None:
         Outcome.UNREACHABLE,
     }
     assert sum(fetched.outcome is Outcome.UNREACHABLE for fetched in found) > 1_900
+
+
+def test_name_servers_that_do_not_answer_hold_nothing_up(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def hanging(host: str, *args: object, **kwargs: object) -> object:
+        if host.endswith(".invalid"):
+            time.sleep(1.0)
+            raise OSError("no answer")
+        return known(host, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", hanging)
+    urls = [f"http://{index}.invalid/a" for index in range(300)]
+    server.answers["/a"] = reply(content=PNG)
+    limits = replace(QUICK, connect_s=0.3, attempts=1)
+    started = time.monotonic()
+    first, *others = fetch(server, "/a", *urls, limits=limits, lookup=None)
+    assert time.monotonic() - started < 3
+    assert first.outcome is Outcome.OK
+    assert {fetched.outcome for fetched in others} == {Outcome.TIMEOUT}
 
 
 def test_a_body_that_is_here_is_asked_for_only_if_it_changed(server: Loopback) -> None:
