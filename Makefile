@@ -9,10 +9,11 @@ BENCH_READY := $(VENV)/.bench-ready
 USERS ?= 2000
 SEED ?= 0
 DUMPS ?= ../shared/data/reddit
+KUBERAY := github.com/ray-project/kuberay/ray-operator@v1.3.2
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
 .PHONY: help env sample test check format bench-sample bench-ingest bench-dumps bench-persona fuzz-ingest
-.PHONY: train-tiny-clip
+.PHONY: train-tiny-clip bench-refresh dagster crds
 .PHONY: flink-up flink-down prism clean
 
 help:  ## what can be made
@@ -59,6 +60,23 @@ fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz
 
 bench-persona: env  ## verbalizers, store, API, erasure, injections: runs/bench/persona.json; ARGS=--quick
 	$(BIN)/python -m orchestration.bench.persona $(ARGS)
+
+bench-refresh: env  ## a 13th month, a parallel backfill, faults: runs/bench/refresh.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.refresh $(ARGS)
+
+dagster: env  ## Dagster over the sample run, at port 3000
+	$(BIN)/python -c 'import dagster_webserver' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--constraint constraints.txt --editable '.[dev,dagster]'
+	mkdir -p runs/dagster && cp infra/dagster/dagster.yaml runs/dagster/
+	DAGSTER_HOME=$(CURDIR)/runs/dagster $(BIN)/dagster dev -m orchestration.dagster.definitions
+
+crds: build/crds  ## KubeRay's definitions, to hold the manifests to: build/crds
+build/crds:
+	@command -v go >/dev/null || { echo "error: go is not on the PATH: install Go" >&2; exit 69; }
+	mkdir -p build/kuberay && cd build/kuberay && (test -f go.mod || go mod init crds) && \
+		GOFLAGS=-mod=mod go get -d $(KUBERAY)
+	mkdir -p $@.tmp && cp "$$(cd build/kuberay && go list -m -f '{{.Dir}}' \
+		$(firstword $(subst @, ,$(KUBERAY))))"/config/crd/bases/*.yaml $@.tmp/ && mv $@.tmp $@
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights

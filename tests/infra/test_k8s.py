@@ -1,0 +1,212 @@
+"""The Kubernetes manifests: rendered, complete, of the shape that the operators take.
+
+`shapes.json` holds what we use of each kind, exactly. Where the operators' own definitions lie in
+`build/crds` (`make crds`), the same manifests are held to those, strictly, too.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from orchestration import __main__ as command_line
+from orchestration import profiles
+from persona.web.deploy import read_settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+K8S = REPOSITORY / "infra" / "k8s"
+CRDS = REPOSITORY / "build" / "crds"
+OVERLAYS = ("local", "staging", "production")
+SHAPES = json.loads((Path(__file__).with_name("shapes.json")).read_text())
+KINDS = sorted({*SHAPES["kinds"]})
+
+Manifest = dict[str, Any]
+
+
+@cache
+def rendered(overlay: str) -> list[Manifest]:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed: it renders the overlays")
+    words = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def base() -> list[Manifest]:
+    files = sorted(path for path in (K8S / "base").glob("*.yaml") if path.stem != "kustomization")
+    return [m for path in files for m in yaml.safe_load_all(path.read_text())]
+
+
+def problems(manifest: Manifest) -> list[str]:
+    shape = {**SHAPES["kinds"][manifest["kind"]], "$defs": SHAPES["$defs"]}
+    found = jsonschema.Draft202012Validator(shape).iter_errors(manifest)
+    return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
+
+
+def named(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {m["metadata"]["name"]: m for m in manifests if m["kind"] == kind}
+
+
+def pods(value: Any) -> Iterator[Manifest]:
+    """Every pod's spec below."""
+    if isinstance(value, dict):
+        if isinstance(value.get("containers"), list):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from pods(item)
+
+
+def test_the_base_has_the_shape_of_every_kind() -> None:
+    assert {m["kind"] for m in base()} <= set(KINDS)
+    assert [p for m in base() for p in problems(m)] == []
+
+
+def test_a_shape_finds_what_is_wrong() -> None:
+    job = named(base(), "RayJob")["refresh"]
+    wrong = {**job, "spec": {**job["spec"], "entryPoint": "x", "backoffLimit": "many"}}
+    assert len(problems(wrong)) == 2
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_renders_to_the_shape_of_every_kind(overlay: str) -> None:
+    assert [p for m in rendered(overlay) if m["kind"] in KINDS for p in problems(m)] == []
+    kinds = {m["kind"] for m in rendered(overlay)}
+    assert {"RayJob", "RayService", "FlinkDeployment", "Job", "PersistentVolumeClaim"} <= kinds
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_finds_what_it_mounts(overlay: str) -> None:
+    manifests = rendered(overlay)
+    claims = named(manifests, "PersistentVolumeClaim").keys()
+    maps = named(manifests, "ConfigMap").keys()
+    secrets = {"tastegraph", "tastegraph-store"}
+    if overlay == "local":
+        assert named(manifests, "Secret").keys() == secrets
+    for manifest in manifests:
+        for pod in pods(manifest):
+            volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+            for volume in volumes.values():
+                assert volume.get("persistentVolumeClaim", {}).get("claimName") in {None, *claims}
+                assert volume.get("secret", {}).get("secretName") in {None, *secrets}
+            for container in pod["containers"]:
+                mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+                assert mounts <= volumes.keys(), container["name"]
+                for source in container.get("envFrom", []):
+                    told = source.get("configMapRef", source.get("secretRef"))["name"]
+                    assert told in {*maps, *secrets}
+                if container.get("image", "").partition(":")[0] == "tastegraph":
+                    assert ":" in container["image"], "an image without a version"
+                    assert "memory" in container["resources"]["limits"]
+
+
+def commands(manifests: list[Manifest]) -> list[list[str]]:
+    """Words of every `tastegraph` command that the manifests run."""
+    texts = [m["spec"]["entrypoint"] for m in manifests if m["kind"] == "RayJob"]
+    for pod in (pod for m in manifests for pod in pods(m)):
+        texts += [text for c in pod["containers"] for text in c.get("args", []) if " run " in text]
+    found = [shlex.split(text) for text in texts]
+    return [words[words.index("tastegraph") + 1 :] for words in found if "tastegraph" in words]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_commands_are_ones_that_tastegraph_takes(overlay: str, tmp_path: Path) -> None:
+    """Run as they are, in a place where the dumps are missing: that is all they may complain of."""
+    found = commands(rendered(overlay))
+    assert len(found) == 2
+    for words in found:
+        moved = [str(tmp_path / "key") if "pseudonym-key" in w else w for w in words]
+        moved[moved.index("--input") + 1] = str(tmp_path / "nowhere")
+        moved[moved.index("--root") + 1] = str(tmp_path / "run")
+        result = CliRunner().invoke(command_line.app, moved)
+        assert "nowhere" in str(result.exception) and "has no dumps" in str(result.exception)
+        settings = [moved[i + 1] for i, word in enumerate(moved) if word == "--set"]
+        profile = profiles.dumps(tmp_path, ("x",), tmp_path / "key")
+        assert profiles.override(profile, settings) != profile
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_service_is_told_what_the_api_knows(overlay: str) -> None:
+    told = yaml.safe_load(named(rendered(overlay), "RayService")["api"]["spec"]["serveConfigV2"])
+    (application,) = told["applications"]
+    config, _ = read_settings(application["args"])
+    assert config.keys_file and config.host == "0.0.0.0"
+
+
+def test_production_asks_for_spot_gpus_that_come_and_go() -> None:
+    spec = named(rendered("production"), "RayJob")["refresh"]["spec"]["rayClusterSpec"]
+    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+    assert spec["enableInTreeAutoscaling"] is True
+    assert groups["gpu"]["minReplicas"] == 0 < groups["gpu"]["maxReplicas"]
+    (container,) = groups["gpu"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+@cache
+def official() -> dict[tuple[str, str], Any]:
+    """Schemas of the operators by version and kind."""
+    found = {}
+    for path in sorted(CRDS.glob("*.y*ml")):
+        crd = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for version in crd["spec"]["versions"]:
+            api = f"{crd['spec']['group']}/{version['name']}"
+            schema = strict(version["schema"]["openAPIV3Schema"])
+            found[api, crd["spec"]["names"]["kind"]] = schema
+    return found
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_operators_own_definitions_take_them(overlay: str) -> None:
+    definitions = official()
+    checked = [m for m in rendered(overlay) if (m["apiVersion"], m["kind"]) in definitions]
+    if not checked:
+        pytest.skip("no definitions in build/crds: `make crds` fetches them (needs Go)")
+    for manifest in checked:
+        schema = definitions[manifest["apiVersion"], manifest["kind"]]
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(manifest)
+        told = [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in errors]
+        assert told == [], manifest["kind"]
+
+
+def strict(schema: Any, top: bool = True) -> Any:
+    """A definition's schema as Kubernetes means it: fields that it does not name are wrong."""
+    if isinstance(schema, list):
+        return [strict(item, top=False) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    told = {
+        name: {key: strict(value, top=False) for key, value in item.items()}
+        if name == "properties"
+        else strict(item, top=False)
+        for name, item in schema.items()
+        if name != "format"
+    }
+    if "properties" in told and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        told["additionalProperties"] = False
+    if top:
+        told["properties"] |= {"apiVersion": {}, "kind": {}, "metadata": {"type": "object"}}
+    return told
+
+
+def test_the_image_takes_what_it_copies() -> None:
+    lines = (REPOSITORY / "infra" / "Dockerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--" not in line]
+    ignore = (REPOSITORY / "infra" / "Dockerfile.dockerignore").read_text().splitlines()
+    for name in (name for names in copied for name in names):
+        assert (REPOSITORY / name).exists(), name
+        assert f"!{name}" in ignore, name
