@@ -1,8 +1,13 @@
-"""Recommenders that need no network, each able to score users it was not fitted on. Scipy."""
+"""Recommenders that need no network, each able to score users it was not fitted on. Scipy.
+
+All but popularity and user neighbours are a matrix over pairs of subreddits: a user's scores are
+the user's row times that matrix. It is dense or sparse, whichever is smaller.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +16,38 @@ from scipy.sparse.linalg import svds
 
 from graph.csr import Csr
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 Scorer = Callable[[csr_array], Floats]
 """Rows of a user-subreddit matrix -> scores [rows, S]; higher is better."""
 
 NEIGHBOURS = 100
-MF_RANKS = (4, 8, 16, 32, 64)
+MF_RANKS = (4, 8, 16, 32, 64, 128)
+EASE_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+DENSE_SHARE = 0.2  # A sparse entry takes as much room as three dense ones, and longer to multiply.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Damping:
+    """How much degrees weigh in a linear filter: exponents of what each degree divides by.
+
+    Args:
+        via: Of the users between two subreddits.
+        source: Of the subreddit that the user has.
+        target: Of the subreddit that is scored: 0 favours the popular, 0.5 is neutral.
+    """
+
+    via: float
+    source: float
+    target: float
+
+
+GF_CF = Damping(via=1.0, source=1.0, target=0.0)
+DAMPINGS = (
+    Damping(via=0.5, source=0.4, target=0.3),
+    Damping(via=0.5, source=0.5, target=0.5),
+    Damping(via=0.5, source=0.6, target=0.2),
+    Damping(via=1.0, source=0.5, target=0.3),
+)
 
 
 def matrix(by_user: Csr, num_subreddits: int) -> csr_array:
@@ -32,13 +63,53 @@ def popularity(train: csr_array) -> Scorer:
     return lambda rows: np.broadcast_to(counts, (rows.shape[0], len(counts)))
 
 
+def item_cosine(train: csr_array) -> Scorer:
+    """Sum of the cosines of columns with those of the user's subreddits (item neighbours)."""
+    columns = _unit_rows(csr_array(train.T))
+    return _by_items(csr_array(columns @ columns.T))
+
+
 def tfidf_items(train: csr_array) -> Scorer:
-    """Cosine of TF-IDF columns with the user's subreddits (item neighbours)."""
+    """The same after TF-IDF, the user's subreddits weighed by it, too."""
     weight = _idf(train)
     columns = _unit_rows(csr_array((train @ weight).T))
-    similarity = (columns @ columns.T).toarray()
-    np.fill_diagonal(similarity, 0)
-    return lambda rows: np.asarray(rows @ weight @ similarity)
+    score = _by_items(csr_array(columns @ columns.T))
+    return lambda rows: score(csr_array(rows @ weight))
+
+
+def linear_filter(train: csr_array, damping: Damping = GF_CF) -> Scorer:
+    """Two steps of a walk from the user's subreddits over the users that share them.
+
+    `GF_CF` is the linear part of the filter of Shen et al. 2021, arXiv:2108.07567; other dampings
+    favour the popular less. Chosen by validation this is the strongest model of its cost.
+    """
+    return _by_items(walk(train, damping))
+
+
+def walk(train: csr_array, damping: Damping) -> csr_array:
+    """float32 [S, S]: weights of the two steps, from the row's subreddit to the column's."""
+    users = np.maximum(np.asarray(train.sum(axis=1)), 1.0) ** -damping.via
+    degree = np.maximum(np.asarray(train.sum(axis=0)), 1.0)
+    first = diags_array((degree**-damping.source).astype(np.float32)) @ train.T.astype(np.float32)
+    second = train.astype(np.float32) @ diags_array((degree**-damping.target).astype(np.float32))
+    return csr_array(first @ diags_array(users.astype(np.float32)) @ second)
+
+
+def ease(train: csr_array, penalty: float) -> Scorer:
+    """Linear regression of every subreddit on all others, in closed form; dense [S, S] float64.
+
+    Args:
+        train: The graph.
+        penalty: Of squared weights, in users.
+
+    Source: Steck 2019, arXiv:1905.03375.
+    """
+    gram = (train.T @ train).toarray().astype(np.float64)
+    np.fill_diagonal(gram, gram.diagonal() + penalty)
+    inverse = np.linalg.inv(gram)
+    weights = (inverse / -inverse.diagonal()).astype(np.float32)
+    np.fill_diagonal(weights, 0)
+    return lambda rows: np.asarray(rows @ weights)
 
 
 def tfidf_users(train: csr_array) -> Scorer:
@@ -69,6 +140,22 @@ def matrix_factorisation(train: csr_array, rank: int, seed: int) -> Scorer:
         return np.asarray(folded @ right * items**0.5)
 
     return score
+
+
+def num_pairs(train: csr_array) -> int:
+    """At most so many pairs of subreddits share a user: entries of a matrix over pairs."""
+    degrees = np.diff(train.indptr).astype(np.int64)
+    return int(min((degrees**2).sum(), train.shape[1] ** 2))
+
+
+def _by_items(weights: csr_array) -> Scorer:
+    """Scores by a matrix over pairs; a subreddit is not its own neighbour."""
+    weights = weights.astype(np.float32)
+    weights.setdiag(0)
+    if weights.nnz < DENSE_SHARE * np.prod(weights.shape):
+        return lambda rows: np.asarray((rows @ weights).toarray())
+    dense = weights.toarray()
+    return lambda rows: np.asarray(rows @ dense)
 
 
 def _idf(train: csr_array) -> csr_array:

@@ -184,6 +184,9 @@ def draw_neighbours(
     Returns:
         (edge_NF, mask_NF): int64 positions in `rows`, 0 where masked, and bool.
     """
+    if not fanout:
+        nothing = torch.zeros(len(nodes), 0, dtype=torch.int64, device=nodes.device)
+        return nothing, nothing.bool()
     edge_NP, mask_NP = pool(rows, nodes, fanout, key)
     if excluded is not None:
         mask_NP = mask_NP & ~torch.isin(rows.neighbours[edge_NP].to(torch.int64), excluded)

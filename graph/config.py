@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.contract import ConfigError
+
+LAMBDA0, ONE_LAYER = "lambda0", "one_layer"
+NO_CONTENT, NO_EDGES = "no_content", "no_edges"
+ABLATIONS = (LAMBDA0, ONE_LAYER, NO_CONTENT, NO_EDGES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,21 +32,28 @@ class GraphConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Shape of the two-layer GATv2.
+    """Shape of the GATv2.
 
     Args:
         dim: Width of z_u and of the hidden states.
         heads: Attention heads; divides dim.
-        fanouts: Neighbours sampled at hop 1 (subreddits of a user) and hop 2 (users of those).
+        fanouts: Neighbours sampled at hop 1 (subreddits of a user) and hop 2 (users of those);
+            0 users: one layer, subreddits are what they are by themselves.
         dropout: Of learned rows and of the hidden state of users.
+        content_attention: Attention reads how contents of subreddits and user agree.
+        edge_features: Attention reads what the user did where, and when.
     """
 
     dim: int = 64
     heads: int = 4
     fanouts: tuple[int, int] = (16, 8)
     dropout: float = 0.2
+    content_attention: bool = True
+    edge_features: bool = True
 
     def __post_init__(self) -> None:
+        if self.fanouts[0] < 1 or self.fanouts[1] < 0:
+            raise ConfigError(f"fanouts={self.fanouts}: expected at least 1 and 0")
         if self.dim % self.heads:
             raise ConfigError(f"dim={self.dim} is not divisible by heads={self.heads}")
 
@@ -60,10 +71,11 @@ class TrainConfig:
             and workers share them, so that their number changes nothing.
         lr: Peak learning rate of Adam.
         uniform_negatives: Subreddits drawn uniformly as negatives beside the batch's.
+        max_targets: Edges of a user, at most, that a step predicts from its others.
         validation_share, test_share: Share of edges held out, of users with enough of them.
         inductive_share: Share of users withheld from training altogether.
         log_every: Epochs between rows of the training curves.
-        ablations: Further variants trained and evaluated beside: `lambda0`.
+        ablations: Further variants trained and evaluated beside, of `ABLATIONS`.
         seed: Of everything random.
     """
 
@@ -74,6 +86,7 @@ class TrainConfig:
     chunk_users: int = 128
     lr: float = 1e-2
     uniform_negatives: int = 512
+    max_targets: int = 8
     validation_share: float = 0.05
     test_share: float = 0.1
     inductive_share: float = 0.1
@@ -99,9 +112,25 @@ class TrainConfig:
         shares = (self.validation_share, self.test_share, self.inductive_share)
         if min(shares) < 0 or self.validation_share + self.test_share >= 1 or shares[2] >= 1:
             raise ConfigError(f"validation, test and inductive shares {shares}: expected below 1")
-        unknown = set(self.ablations) - {"lambda0"}
-        if unknown:
-            raise ConfigError(f"ablations={self.ablations}: expected a subset of ('lambda0',)")
+        if set(self.ablations) - set(ABLATIONS):
+            raise ConfigError(f"ablations={self.ablations}: expected a subset of {ABLATIONS}")
+
+    def ablated(self, name: str) -> TrainConfig:
+        """This without one part: image objective, second layer, content or edges in attention.
+
+        Raises:
+            ConfigError: There is no such ablation.
+        """
+        encoder = self.encoder
+        if name == LAMBDA0:
+            return replace(self, image_weight=0.0)
+        if name == ONE_LAYER:
+            return replace(self, encoder=replace(encoder, fanouts=(encoder.fanouts[0], 0)))
+        if name == NO_CONTENT:
+            return replace(self, encoder=replace(encoder, content_attention=False))
+        if name == NO_EDGES:
+            return replace(self, encoder=replace(encoder, edge_features=False))
+        raise ConfigError(f"ablation {name!r}: expected one of {ABLATIONS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,9 +126,8 @@ def encode_users(
         seed: Of the sample of subreddits where a user has more than `MAX_SUBREDDITS_PER_USER`.
     """
     key = hash_words(Stream.INPUT, seed, 0, 0)
-    edge, mask = draw_neighbours(
-        by_user, users, MAX_SUBREDDITS_PER_USER, weighting=Weighting.DECAYED, key=key
-    )
+    fanout = max(MAX_SUBREDDITS_PER_USER, model.config.fanouts[0])
+    edge, mask = draw_neighbours(by_user, users, fanout, weighting=Weighting.DECAYED, key=key)
     near = Neighbourhood(
         slot_RF=by_user.neighbours[edge].to(torch.int64),
         mask_RF=mask,

@@ -17,6 +17,7 @@ import torch
 
 from graph.counter_random import hash_strings
 from graph.csr import Csr
+from graph.splits import Given
 from graph.stats import row_stats
 from graph.store import GraphStore, check_store, summarise
 
@@ -65,6 +66,9 @@ def erase_from_graph(source: Path, target: Path, user_ids: Sequence[str]) -> int
     users = pl.read_parquet(source / "user_index.parquet")
     pl.DataFrame(index).select(users.columns).write_parquet(target / "user_index.parquet")
     shutil.copyfile(source / "subreddit_index.parquet", target / "subreddit_index.parquet")
+    given = Given.read(source)
+    if given is not None:
+        Given(test=given.test[keep_E], new_users=given.new_users[keep_U]).save(target)
     summary = summarise(smaller, store.subreddits()) | asdict(store.clock())
     (target / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return int((~keep_U).sum())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
-from graph import baselines
 from graph.encode import encode_all_users, encode_subreddits
 from graph.features import Features
 from graph.metrics import METRICS, average, ranking_metrics
@@ -19,8 +16,10 @@ from graph.prepare import View
 from graph.splits import Split, Splits
 from graph.store import GraphStore
 
-EVALUATION_BATCH = 1024
-MAX_BASELINE_SUBREDDITS = 20_000  # Item neighbours are a dense [S, S]: 3 GB there.
+EVALUATION_SCORES = 1 << 24  # Of a batch: users times subreddits.
+EVALUATION_BATCH = 1024  # Users, at most.
+ALL_DEGREES = "all"
+DEGREES = ((ALL_DEGREES, 0), ("1-4", 1), ("5-14", 5), ("15-49", 15), ("50+", 50))
 
 ScoreUsers = Callable[[Tensor], Tensor]
 """User indices int64 [B] -> scores [B, S]."""
@@ -28,10 +27,14 @@ ScoreUsers = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One model on one split: means over `num_users`."""
+    """One model on one split: means over `num_users`.
+
+    `degree` says over which: those with so many input edges, or all.
+    """
 
     split: str
     model: str
+    degree: str
     metrics: Mapping[str, float]
     num_users: int
 
@@ -66,31 +69,64 @@ class Held:
         return rows[self.splits.inductive[rows] == inductive]
 
 
-def evaluate_links(held: Held, scorers: Mapping[str, ScoreUsers]) -> list[Result]:
-    """Every model on the test edges of transductive and of inductive users."""
+def evaluate_links(held: Held, scorers: Iterable[tuple[str, ScoreUsers]]) -> list[Result]:
+    """Every model on the test edges of transductive and of inductive users, by degree.
+
+    Models come one at a time, so that none needs memory while others are ranked.
+    """
+    groups = {
+        name: held.users(Split.TEST, inductive)
+        for name, inductive in (("transductive", False), ("inductive", True))
+    }
     results = []
-    for name, inductive in (("transductive", False), ("inductive", True)):
-        users = held.users(Split.TEST, inductive)
-        for model, score in scorers.items():
-            metrics, count = rank_users(held, Split.TEST, users, score)
-            results.append(Result(split=name, model=model, metrics=metrics, num_users=count))
+    for model, score in scorers:
+        for split, users in groups.items():
+            rows = user_metrics(held, Split.TEST, users, score)
+            results += by_degree(split, model, rows, held.inputs.graph.by_user.degrees(users))
+    return sorted(results, key=lambda result: list(groups).index(result.split))
+
+
+def by_degree(split: str, model: str, rows: Tensor, degree: Tensor) -> list[Result]:
+    """Means over all users and over those of similar degree; groups without users are left out."""
+    names = [name for name, _ in DEGREES]
+    bucket = sum((degree >= low).to(torch.int64) for _, low in DEGREES[1:])
+    results = []
+    for place, name in enumerate(names):
+        chosen = rows if name == ALL_DEGREES else rows[bucket == place]
+        metrics, count = average([chosen])
+        if count or name == ALL_DEGREES:
+            results.append(
+                Result(split=split, model=model, degree=name, metrics=metrics, num_users=count)
+            )
     return results
 
 
 def rank_users(
     held: Held, split: Split, users: Tensor, score: ScoreUsers
 ) -> tuple[dict[str, float], int]:
-    """Mean metrics of one model on the users' edges of one split.
+    """Mean metrics of one model on the users' edges of one split, and over how many users."""
+    return average([user_metrics(held, split, users, score)])
+
+
+def user_metrics(held: Held, split: Split, users: Tensor, score: ScoreUsers) -> Tensor:
+    """float64 [B, M]: `METRICS` of each user on its edges of one split.
 
     Known, so masked, are the edges before it: training for validation, both for test.
     """
-    if not len(users):
-        return dict.fromkeys(METRICS, float("nan")), 0
-    rows = (
-        ranking_metrics(score(part), *_truth(held, split, part))
-        for part in users.split(EVALUATION_BATCH)
-    )
-    return average(rows)
+    rows = [
+        ranking_metrics(score(part), *_truth(held, split, part)) for part in _batches(held, users)
+    ]
+    return torch.cat(rows) if rows else torch.zeros(0, len(METRICS), dtype=torch.float64)
+
+
+def score_batches(held: Held, users: Tensor, score: ScoreUsers) -> Tensor:
+    """float32 [B, S]: scores of few users, a batch at a time."""
+    return torch.cat([score(part).to(torch.float32) for part in _batches(held, users)])
+
+
+def _batches(held: Held, users: Tensor) -> list[Tensor]:
+    size = min(EVALUATION_BATCH, max(1, EVALUATION_SCORES // held.graph.num_subreddits))
+    return [part for part in users.split(size) if len(part)]
 
 
 def _truth(held: Held, split: Split, users: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,33 +165,3 @@ def encoder_scorer(model: TasteEncoder, held: Held, seed: int) -> ScoreUsers:
         return model.link_scores(z, states.item_Sd, states.prior_S)
 
     return score
-
-
-def baseline_scorers(held: Held, seed: int) -> dict[str, ScoreUsers]:
-    """Popularity, TF-IDF neighbours and matrix factorisation, fitted on the training edges.
-
-    The rank of the factorisation is the best on the validation edges.
-    """
-    train = _matrix(held.training.graph)
-    inputs = _matrix(held.inputs.graph)
-    fitted = {"popularity": baselines.popularity(train)}
-    if held.graph.num_subreddits <= MAX_BASELINE_SUBREDDITS:
-        fitted["tfidf_items"] = baselines.tfidf_items(train)
-        fitted["tfidf_users"] = baselines.tfidf_users(train)
-    scorers = {name: _scorer(fit, inputs) for name, fit in fitted.items()}
-    users = held.users(Split.VALIDATION, inductive=False)
-    ranks = [r for r in baselines.MF_RANKS if r < min(train.shape)] or [1]
-    tried = [_scorer(baselines.matrix_factorisation(train, r, seed), inputs) for r in ranks]
-
-    def validation_mrr(score: ScoreUsers) -> float:
-        return float(np.nan_to_num(rank_users(held, Split.VALIDATION, users, score)[0]["mrr"]))
-
-    return scorers | {"mf": max(tried, key=validation_mrr)}
-
-
-def _matrix(graph: GraphStore) -> csr_array:
-    return baselines.matrix(graph.by_user, graph.num_subreddits)
-
-
-def _scorer(fit: baselines.Scorer, inputs: csr_array) -> ScoreUsers:
-    return lambda users: torch.from_numpy(np.array(fit(inputs[users.numpy()])))

@@ -158,6 +158,20 @@ def load_subreddit_features(run: Run, graph: GraphStore) -> Features:
     )
 
 
+def no_features(graph: GraphStore) -> Features:
+    """Nobody shows or says anything: for graphs whose contents are unknown, or not to be used."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return Features(
+        text_sd=torch.zeros(graph.num_subreddits, 1),
+        image_sum_sd=torch.zeros(graph.num_subreddits, 1),
+        num_images_s=torch.zeros(graph.num_subreddits, dtype=torch.int64),
+        image_offsets=torch.zeros(graph.num_users + 1, dtype=torch.int64),
+        image_vectors=torch.zeros(0, 1, dtype=torch.float16),
+        image_subreddit=none,
+        image_key=none,
+    )
+
+
 def check_sums(features: Features) -> None:
     """Nothing, if every subreddit's sum holds at least the images known to be posted there.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 METRICS = ("mrr", "hits_at_10", "recall_at_20", "ndcg_at_20")
+MAX_COMPARED = 1 << 24  # Scores that are compared at once: 64 MB.
 
 
 def ranking_metrics(score_BS: Tensor, known_BS: Tensor, relevant_BS: Tensor) -> Tensor:
@@ -15,7 +16,8 @@ def ranking_metrics(score_BS: Tensor, known_BS: Tensor, relevant_BS: Tensor) -> 
 
     mrr and hits rank every relevant subreddit among those that are neither known nor relevant
     (filtered ranking, Bordes et al. 2013) and average over the user's relevant ones; recall (over
-    min(20, number relevant)) and ndcg look at the first twenty of one list. Ties count half.
+    all relevant ones) and ndcg look at the first twenty of one list. Ties count half in ranks; the
+    list breaks them by index.
 
     Args:
         score_BS: float, higher is better.
@@ -25,14 +27,9 @@ def ranking_metrics(score_BS: Tensor, known_BS: Tensor, relevant_BS: Tensor) -> 
     Returns:
         float64 [B, 4]; NaN for users with nothing relevant.
     """
-    score_BS = score_BS.to(torch.float64)
     count = relevant_BS.sum(dim=1)
     owner, item = relevant_BS.nonzero(as_tuple=True)
-    wrong = ~(known_BS | relevant_BS)[owner]
-    own = score_BS[owner, item][:, None]
-    above = ((score_BS[owner] > own) & wrong).sum(dim=1)
-    ties = ((score_BS[owner] == own) & wrong).sum(dim=1)
-    rank = above + ties / 2 + 1
+    rank = _filtered_ranks(score_BS, known_BS | relevant_BS, owner, item)
     per_edge = torch.stack([1 / rank, (rank <= 10).to(torch.float64)], dim=1)
     means = torch.zeros(len(count), 2, dtype=torch.float64).index_add(0, owner, per_edge)
     means = means / count[:, None]
@@ -40,15 +37,44 @@ def ranking_metrics(score_BS: Tensor, known_BS: Tensor, relevant_BS: Tensor) -> 
     return torch.cat([means, listed], dim=1)
 
 
+def _filtered_ranks(score_BS: Tensor, out_BS: Tensor, owner: Tensor, item: Tensor) -> Tensor:
+    """float64: rank, from 1, of each edge's subreddit among those of its user that are not out."""
+    own = score_BS[owner, item]
+    others = score_BS.masked_fill(out_BS, -torch.inf)
+    parts = []
+    for edges in torch.arange(len(owner)).split(max(1, MAX_COMPARED // score_BS.shape[1])):
+        rows, threshold = others[owner[edges]], own[edges][:, None]
+        above, ties = (rows > threshold).sum(dim=1), (rows == threshold).sum(dim=1)
+        parts.append(above.to(torch.float64) + ties / 2 + 1)
+    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+
 def _listed(score_BS: Tensor, relevant_BS: Tensor, depth: int) -> Tensor:
     """Recall and NDCG of the first `depth` entries, float64 [B, 2]."""
+    count = relevant_BS.sum(dim=1)
     depth = min(depth, score_BS.shape[1])
-    top = score_BS.argsort(dim=1, descending=True, stable=True)[:, :depth]
-    hit = relevant_BS.gather(1, top).to(torch.float64)
+    hit = relevant_BS.gather(1, first_columns(score_BS, depth)).to(torch.float64)
     discount = 1 / torch.log2(torch.arange(depth, dtype=torch.float64) + 2)
-    findable = relevant_BS.sum(dim=1).clamp(max=depth)
-    ideal = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])[findable]
-    return torch.stack([hit.sum(dim=1) / findable, (hit @ discount) / ideal], dim=1)
+    best = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])
+    ideal = best[count.clamp(max=depth)]
+    return torch.stack([hit.sum(dim=1) / count, (hit @ discount) / ideal], dim=1)
+
+
+def first_columns(score_BS: Tensor, depth: int) -> Tensor:
+    """int64 [B, depth]: the columns of the highest scores of each row, ties by index.
+
+    As a stable sort would give, without sorting what is not listed.
+    """
+    width = min(depth + 1, score_BS.shape[1])
+    top = score_BS.topk(width, dim=1, sorted=True)
+    listed = top.indices[:, :depth].sort(dim=1).values
+    order = score_BS.gather(1, listed).argsort(dim=1, descending=True, stable=True)
+    listed = listed.gather(1, order)
+    if width > depth:
+        tied = (top.values[:, depth - 1] == top.values[:, depth]).nonzero()[:, 0]
+        whole = score_BS[tied].argsort(dim=1, descending=True, stable=True)
+        listed[tied] = whole[:, :depth]
+    return listed
 
 
 def average(rows: Iterable[Tensor]) -> tuple[dict[str, float], int]:

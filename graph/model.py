@@ -1,4 +1,5 @@
-"""The encoder: two layers of edge-aware GATv2, inductive in users, with a head in CLIP's space.
+"""The encoder: one or two layers of edge-aware GATv2, inductive in users, with a head in CLIP's
+space.
 
 Subreddits gather from users, users gather from subreddits. A user is nothing but activity
 statistics, its edges and (if it posts any) its images, so a new user needs no training.
@@ -229,8 +230,10 @@ class TasteEncoder(nn.Module):
         return nn.functional.gelu(x)
 
     def gather_users(self, x_Md: Tensor, users: UserInputs, below: Neighbourhood) -> Tensor:
-        """h_Md, layer 1: subreddits with what their users add."""
-        edge = self.edge_scale(below.edge_RFE)
+        """h_Md, layer 1: subreddits with what their users add; as they were, of one layer."""
+        if not self.config.fanouts[1]:
+            return x_Md
+        edge = self._edges(below)
         out, _ = self.to_subreddits(self.introduce(users), x_Md, edge, below.slot_RF, below.mask_RF)
         return x_Md + nn.functional.gelu(out)
 
@@ -239,8 +242,7 @@ class TasteEncoder(nn.Module):
     ) -> Encoded:
         """Layer 2 and heads: users from their subreddits."""
         x_Bd = self.introduce(users)
-        content = self.content_scale(content_features(subreddits, users, near))
-        edge = torch.cat([self.edge_scale(near.edge_RFE), content], dim=-1)
+        edge = torch.cat([self._edges(near), self._content(subreddits, users, near)], dim=-1)
         out, alpha_BFH = self.to_users(h_Md, x_Bd, edge, near.slot_RF, near.mask_RF)
         attention = alpha_BFH[..., : self.taste_heads].mean(dim=-1)
         hidden = self.dropout(out + self.user_self(x_Bd))
@@ -253,6 +255,23 @@ class TasteEncoder(nn.Module):
             ),
             attention_BF=attention,
         )
+
+    def _edges(self, near: Neighbourhood) -> Tensor:
+        """Edge features as attention reads them: standardised, or zeros without."""
+        if not self.config.edge_features:
+            return torch.zeros_like(near.edge_RFE)
+        scaled: Tensor = self.edge_scale(near.edge_RFE)
+        return scaled
+
+    def _content(
+        self, subreddits: SubredditInputs, users: UserInputs, near: Neighbourhood
+    ) -> Tensor:
+        """The same of `content_features`."""
+        if not self.config.content_attention:
+            shape = (*near.slot_RF.shape, len(CONTENT_FEATURES))
+            return torch.zeros(shape, device=near.slot_RF.device)
+        scaled: Tensor = self.content_scale(content_features(subreddits, users, near))
+        return scaled
 
     def item_vectors(self, x_Md: Tensor) -> Tensor:
         """t_Md, unit: subreddits as answers of link prediction."""

@@ -15,7 +15,7 @@ from graph.counter_random import Stream, torch_seed
 from graph.csr import Csr
 from graph.features import Features
 from graph.model import TasteEncoder, content_features, unit
-from graph.splits import Splits, split_edges
+from graph.splits import Given, Splits, split_edges
 from graph.store import GraphStore
 
 
@@ -50,16 +50,18 @@ class View:
 
 
 def make_splits(graph: GraphStore, config: TrainConfig) -> Splits:
-    """The splits that this config asks for."""
-    return split_edges(
+    """The splits that this config asks for; test edges that came with the graph go before it."""
+    given = Given.read(graph.folder)
+    drawn = split_edges(
         graph.by_user,
         graph.user_keys,
         graph.subreddit_keys,
         validation_share=config.validation_share,
-        test_share=config.test_share,
+        test_share=config.test_share if given is None else 0.0,
         inductive_share=config.inductive_share,
         seed=config.seed,
     )
+    return drawn if given is None else given.apply(drawn, config.inductive_share)
 
 
 def sampler_config(config: TrainConfig) -> SamplerConfig:
@@ -67,6 +69,7 @@ def sampler_config(config: TrainConfig) -> SamplerConfig:
     return SamplerConfig(
         fanouts=config.encoder.fanouts,
         weightings=(Weighting.DECAYED, Weighting.UNIFORM),
+        max_targets=config.max_targets,
         seed=config.seed,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,12 +11,13 @@ import torch
 from graph.checkpoint import STATES_FILE, TrainedEncoder, save_encoder, save_states
 from graph.config import TrainConfig
 from graph.encode import encode_subreddits
-from graph.evaluate import Held, Result, baseline_scorers, encoder_scorer, evaluate_links
+from graph.evaluate import Held, Result, encoder_scorer, evaluate_links
 from graph.features import Features
 from graph.model import TasteEncoder
 from graph.prepare import View
 from graph.tables import LINK_METRICS, TRAINING_CURVES
-from graph.variants import MAIN_VARIANT, State, image_weights
+from graph.tuning import baseline_scorers
+from graph.variants import MAIN_VARIANT, State, variant_configs
 
 STATE_FILE = "state.pt"
 
@@ -23,9 +25,9 @@ STATE_FILE = "state.pt"
 def trained_models(config: TrainConfig, held: Held, state: State) -> dict[str, TasteEncoder]:
     """The finished models by variant, in evaluation mode, on the CPU."""
     models = {}
-    for variant in image_weights(config):
+    for variant, ablated in variant_configs(config).items():
         model = TasteEncoder(
-            config.encoder, held.graph.num_subreddits, held.training.features.clip_dim
+            ablated.encoder, held.graph.num_subreddits, held.training.features.clip_dim
         )
         model.load_state_dict(state["finished"][variant])
         models[variant] = model.eval()
@@ -59,9 +61,8 @@ def write_checkpoint(
 
 def evaluate(held: Held, models: dict[str, TasteEncoder], seed: int) -> list[Result]:
     """All models and baselines on the test edges."""
-    scorers = baseline_scorers(held, seed)
-    scorers |= {name: encoder_scorer(model, held, seed) for name, model in models.items()}
-    return evaluate_links(held, scorers)
+    encoders = ((name, encoder_scorer(model, held, seed)) for name, model in models.items())
+    return evaluate_links(held, chain(baseline_scorers(held, seed), encoders))
 
 
 def write_curves(folder: Path, state: State) -> None:
@@ -77,6 +78,7 @@ def write_metrics(folder: Path, results: list[Result]) -> int:
         {
             "split": result.split,
             "model": result.model,
+            "degree": result.degree,
             "metric": metric,
             "value": value,
             "num_users": result.num_users,

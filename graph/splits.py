@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graph.counter_random import Stream, uniform
-from graph.csr import Csr
+from graph.csr import Csr, map_array
 
 MIN_TRAINING_EDGES = 3  # A user keeps so many: fewer would test what nothing can predict.
 
@@ -83,3 +85,43 @@ def _within_rows(values: Tensor, rows: Tensor) -> Tensor:
     """Order of the edges by row, then by value: rows are sorted, so two stable sorts do."""
     by_value = torch.argsort(values, stable=True)
     return by_value[torch.argsort(rows[by_value], stable=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A split that came with the data; lies in the folder of the graph store.
+
+    Args:
+        test: bool [E], edges to predict, in the order of the graph by user.
+        new_users: bool [U], users to withhold; all False if none were named.
+    """
+
+    test: Tensor
+    new_users: Tensor
+
+    @staticmethod
+    def read(folder: Path) -> Given | None:
+        """What `save` wrote; None if the graph came without a split."""
+        if not (folder / "given_test.npy").is_file():
+            return None
+        return Given(
+            test=map_array(folder / "given_test.npy"),
+            new_users=map_array(folder / "given_new_users.npy"),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays."""
+        np.save(folder / "given_test.npy", self.test.numpy())
+        np.save(folder / "given_new_users.npy", self.new_users.numpy())
+
+    def apply(self, drawn: Splits, inductive_share: float) -> Splits:
+        """The given test edges in place of drawn ones; validation stays as drawn from the rest.
+
+        Args:
+            drawn: With validation edges alone.
+            inductive_share: 0 withholds nobody; else those named, if any were.
+        """
+        edge = drawn.edge.clone()
+        edge[self.test] = int(Split.TEST)
+        named = bool(self.new_users.any()) and inductive_share > 0
+        return Splits(edge=edge, inductive=self.new_users if named else drawn.inductive)

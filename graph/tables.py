@@ -40,11 +40,12 @@ TRAINING_CURVES = Table(
 LINK_METRICS = Table(
     name="link_metrics",
     doc="link prediction on held-out edges, ours and the baselines'",
-    key=("split", "model", "metric"),
+    key=("split", "model", "degree", "metric"),
     schema=pa.schema(
         [
             column("split", pa.string(), "transductive or inductive"),
-            column("model", pa.string(), "gat, lambda0, popularity, tfidf, mf, ..."),
+            column("model", pa.string(), "gat, lambda0, popularity, ease, mf, ..."),
+            column("degree", pa.string(), "all, or the users with so many input edges: 5-14"),
             column("metric", pa.string(), "mrr, hits_at_10, recall_at_20, ndcg_at_20"),
             column("value", pa.float64(), "mean over users"),
             column("num_users", pa.int64(), "users in the mean"),

@@ -19,7 +19,7 @@ import torch.distributed
 from torch import Tensor
 
 from graph.config import GraphResources, TrainConfig
-from graph.evaluate import Held
+from graph.evaluate import ALL_DEGREES, Held
 from graph.features import load_features
 from graph.prepare import make_splits
 from graph.results import (
@@ -33,7 +33,7 @@ from graph.results import (
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE, LINK_METRICS, TRAINING_CURVES
 from graph.training import check_workers
-from graph.variants import Job, Place, State, image_weights, prepare, train_variants
+from graph.variants import Job, Place, State, prepare, train_variants, variant_configs
 from pipelines.contract import Counts, Run
 
 
@@ -48,7 +48,7 @@ def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Count
     prepare(work / "prepared", held)
     prepared = str((work / "prepared").resolve())
     state = fit(Job(config=config, resources=resources, prepared=prepared), work / "ray")
-    total = config.epochs * len(image_weights(config))
+    total = config.epochs * len(variant_configs(config))
     run.progress(total, total, "epochs")
     models = trained_models(config, held, state)
     results = evaluate(held, models, config.seed)
@@ -61,7 +61,11 @@ def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Count
         rows_out=graph.num_users - inductive,
         dropped={"inductive": inductive},
         written={"models": len(models), LINK_METRICS.name: rows},
-        metrics={f"mrr_{r.model}": r.metrics["mrr"] for r in results if r.split == "transductive"},
+        metrics={
+            f"mrr_{r.model}": r.metrics["mrr"]
+            for r in results
+            if (r.split, r.degree) == ("transductive", ALL_DEGREES)
+        },
     ).assert_balanced()
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graph.batches import TrainingGraph
 from graph.config import EncoderConfig, GraphResources, TrainConfig
 from graph.csr import map_array
 from graph.evaluate import Held
@@ -24,7 +23,6 @@ from graph.training import Trainer
 from graph.validation import Curve, Validation
 
 MAIN_VARIANT = "gat"
-LAMBDA0 = "lambda0"
 
 State = dict[str, Any]
 """`variant` under way, its `trainer` state, models of `finished` variants, `curves` so far."""
@@ -71,10 +69,9 @@ class Place:
     device: torch.device = torch.device("cpu")
 
 
-def image_weights(config: TrainConfig) -> dict[str, float]:
-    """lambda by variant, in the order of training."""
-    ablated = {LAMBDA0: 0.0}
-    return {MAIN_VARIANT: config.image_weight} | {name: ablated[name] for name in config.ablations}
+def variant_configs(config: TrainConfig) -> dict[str, TrainConfig]:
+    """What to train by variant, in the order of training."""
+    return {MAIN_VARIANT: config} | {name: config.ablated(name) for name in config.ablations}
 
 
 def prepare(folder: Path, held: Held) -> None:
@@ -100,9 +97,9 @@ def train_variants(job: Job, state: State | None, place: Place) -> Iterator[Stat
     """
     session = Session.open(job, place)
     state = state or {"variant": MAIN_VARIANT, "trainer": None, "finished": {}, "curves": []}
-    for variant, weight in image_weights(job.config).items():
+    for variant, config in variant_configs(job.config).items():
         if variant not in state["finished"]:
-            for new_state in session.train(variant, weight, state):
+            for new_state in session.train(variant, config, state):
                 state = new_state
                 yield state
 
@@ -114,14 +111,12 @@ class Session:
     Args:
         job, place: See there.
         view: The prepared training graph and features.
-        graph: The same with a sampler.
         validation: Edges to watch.
     """
 
     job: Job
     place: Place
     view: View
-    graph: TrainingGraph
     validation: Validation
 
     @staticmethod
@@ -129,13 +124,10 @@ class Session:
         """Map what `prepare` wrote."""
         config, prepared = job.config, Path(job.prepared)
         view = View.of(GraphStore.map(prepared / "graph"), Features.open(prepared / "features"))
-        rows = (view.graph.by_user, view.graph.by_subreddit)
-        sampler = make_sampler(job.resources.sampler, *rows, sampler_config(config))
         return Session(
             job=job,
             place=place,
             view=view,
-            graph=training_graph(view, sampler, config.seed),
             validation=Validation(
                 view=view,
                 user=map_array(prepared / "validation_user.npy"),
@@ -144,10 +136,9 @@ class Session:
             ),
         )
 
-    def train(self, variant: str, image_weight: float, state: State) -> Iterator[State]:
+    def train(self, variant: str, config: TrainConfig, state: State) -> Iterator[State]:
         """Train one variant from `state` on; yield a state at every checkpoint and at the end."""
-        config = self.job.config
-        trainer = self._trainer(image_weight)
+        trainer = self._trainer(config)
         if state["variant"] == variant and state["trainer"] is not None:
             trainer.restore(state["trainer"])
         curves = list(state["curves"])
@@ -164,14 +155,17 @@ class Session:
                     "curves": list(curves),
                 }
 
-    def _trainer(self, image_weight: float) -> Trainer:
-        config, contents = self.job.config, self.view.contents
+    def _trainer(self, config: TrainConfig) -> Trainer:
+        contents = self.view.contents
+        rows = (self.view.graph.by_user, self.view.graph.by_subreddit)
+        sampler = make_sampler(self.job.resources.sampler, *rows, sampler_config(config))
+        graph = training_graph(self.view, sampler, config.seed)
         return Trainer(
             config,
-            new_encoder(config, self.graph, contents).to(self.place.device),
-            self.graph,
+            new_encoder(config, graph, contents).to(self.place.device),
+            graph,
             contents,
-            image_weight=image_weight,
+            image_weight=config.image_weight,
             rank=self.place.rank,
             world_size=self.place.world_size,
             gather=self.place.gather,

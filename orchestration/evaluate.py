@@ -43,6 +43,7 @@ from pipelines.tables import INTERACTIONS
 
 Metrics = dict[str, Any]
 
+TFIDF = ("tfidf_items", "tfidf_users")
 MAX_RECALL_USERS = 2000  # the recall compares each with all others
 
 
@@ -69,11 +70,13 @@ def link_metrics(table: pl.DataFrame) -> Metrics:
 
     `tfidf_mrr` is the better of the two TF-IDF neighbour models, by items and by users.
     """
+    table = table.filter(pl.col("degree") == "all")
     chosen = table.filter((pl.col("split") == "transductive") & (pl.col("metric") == "mrr"))
     by_model = dict(chosen.select("model", "value").iter_rows())
     named = {f"{model}_mrr": value for model, value in by_model.items() if model != "gat"}
     named["mrr_lambda0"] = named.pop("lambda0_mrr", float("nan"))
-    named["tfidf_mrr"] = max(named["tfidf_items_mrr"], named["tfidf_users_mrr"])
+    neighbours = [named[f"{name}_mrr"] for name in TFIDF if f"{name}_mrr" in named]
+    named["tfidf_mrr"] = max(neighbours, default=float("nan"))
     return {"mrr": by_model["gat"], **named, "all": table.to_dicts()}
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from graph.metrics import METRICS, average, ranking_metrics
+from graph import metrics
+from graph.metrics import METRICS, average, first_columns, ranking_metrics
 
 
 def row(scores: list[float], known: list[int], relevant: list[int]) -> list[float]:
@@ -45,7 +46,8 @@ def test_cuts_are_at_ten_and_twenty() -> None:
     assert row(scores, [], [10])[1] == 0
     assert row(scores, [], [19])[2:] == pytest.approx([1, 1 / math.log2(21)])
     assert row(scores, [], [20])[2:] == [0, 0]
-    assert row(scores, [], list(range(25)))[2:] == pytest.approx([1, 1])
+    # Of 25 relevant ones no list of twenty can hold more than twenty.
+    assert row(scores, [], list(range(25)))[2:] == pytest.approx([20 / 25, 1])
 
 
 def test_average_skips_users_without_anything_relevant() -> None:
@@ -59,3 +61,21 @@ def test_average_skips_users_without_anything_relevant() -> None:
     nobody, none = average([rows[1:]])
     assert none == 0
     assert all(math.isnan(value) for value in nobody.values())
+
+
+def test_a_list_is_that_of_a_stable_sort_also_among_ties() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for levels in (2, 5, 1000):
+        scores = torch.randint(levels, (50, 40), generator=generator).float()
+        sorted_whole = scores.argsort(dim=1, descending=True, stable=True)
+        for depth in (1, 20, 39, 40):
+            assert torch.equal(first_columns(scores, depth), sorted_whole[:, :depth])
+
+
+def test_comparing_in_parts_changes_no_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(9, (30, 50), generator=generator).float()
+    kind = torch.randint(4, scores.shape, generator=generator)
+    whole = ranking_metrics(scores, kind == 0, kind == 1)
+    monkeypatch.setattr(metrics, "MAX_COMPARED", 150)
+    assert torch.equal(ranking_metrics(scores, kind == 0, kind == 1), whole)

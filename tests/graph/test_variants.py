@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph.config import GraphResources
-from graph.variants import LAMBDA0, MAIN_VARIANT, Job, Place, State, prepare, train_variants
+from graph.config import LAMBDA0, GraphResources
+from graph.variants import MAIN_VARIANT, Job, Place, State, prepare, train_variants
 from tests.graph.conftest import SMALL, Small
 
 
