@@ -9,11 +9,12 @@ BENCH_READY := $(VENV)/.bench-ready
 USERS ?= 2000
 SEED ?= 0
 DUMPS ?= ../shared/data/reddit
+GRAPHS ?= ../shared/data/graphs
 KUBERAY := github.com/ray-project/kuberay/ray-operator@v1.3.2
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
 .PHONY: help env sample test check format bench-sample bench-ingest bench-dumps bench-persona fuzz-ingest
-.PHONY: train-tiny-clip bench-refresh dagster crds
+.PHONY: bench-graph-quality train-tiny-clip bench-refresh dagster crds
 .PHONY: flink-up flink-down prism clean
 
 help:  ## what can be made
@@ -77,6 +78,9 @@ build/crds:
 		GOFLAGS=-mod=mod go get -d $(KUBERAY)
 	mkdir -p $@.tmp && cp "$$(cd build/kuberay && go list -m -f '{{.Dir}}' \
 		$(firstword $(subst @, ,$(KUBERAY))))"/config/crd/bases/*.yaml $@.tmp/ && mv $@.tmp $@
+
+bench-graph-quality: env  ## the encoder beside linear models on the graphs in GRAPHS: runs/bench/graph_quality.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.graph_quality --data $(GRAPHS) $(ARGS)
 
 train-tiny-clip: env  ## train the shipped CLIP again (half an hour)
 	$(BIN)/python -m embed.tiny_clip.train --minutes 28 --seed 0 --out embed/tiny_clip/weights

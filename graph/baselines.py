@@ -20,6 +20,9 @@ Floats = npt.NDArray[np.floating]
 Scorer = Callable[[csr_array], Floats]
 """Rows of a user-subreddit matrix -> scores [rows, S]; higher is better."""
 
+Fitter = Callable[[csr_array], Scorer]
+"""The graph as a matrix -> a scorer."""
+
 NEIGHBOURS = 100
 MF_RANKS = (4, 8, 16, 32, 64, 128)
 EASE_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from graph.store import GraphStore
 
 EVALUATION_SCORES = 1 << 24  # Of a batch: users times subreddits.
 EVALUATION_BATCH = 1024  # Users, at most.
+TRANSDUCTIVE, INDUCTIVE = SPLITS = ("transductive", "inductive")
 ALL_DEGREES = "all"
 DEGREES = ((ALL_DEGREES, 0), ("1-4", 1), ("5-14", 5), ("15-49", 15), ("50+", 50))
 
@@ -69,15 +70,14 @@ class Held:
         return rows[self.splits.inductive[rows] == inductive]
 
 
-def evaluate_links(held: Held, scorers: Iterable[tuple[str, ScoreUsers]]) -> list[Result]:
+def evaluate_links(
+    held: Held, scorers: Iterable[tuple[str, ScoreUsers]], splits: Sequence[str] = SPLITS
+) -> list[Result]:
     """Every model on the test edges of transductive and of inductive users, by degree.
 
     Models come one at a time, so that none needs memory while others are ranked.
     """
-    groups = {
-        name: held.users(Split.TEST, inductive)
-        for name, inductive in (("transductive", False), ("inductive", True))
-    }
+    groups = {name: held.users(Split.TEST, name == INDUCTIVE) for name in splits}
     results = []
     for model, score in scorers:
         for split, users in groups.items():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graph.config import TrainConfig
-from graph.evaluate import Held, Result, ScoreUsers, encoder_scorer, evaluate_links
+from graph.evaluate import SPLITS, Held, Result, ScoreUsers, encoder_scorer, evaluate_links
 from graph.model import TasteEncoder
 from graph.prepare import make_sampler, new_encoder, sampler_config, training_graph
 from graph.training import Trainer
@@ -60,9 +60,11 @@ def train_encoder(held: Held, config: TrainConfig, watch: Watch | None = None) -
     return Trained(model=model.eval(), seconds=time.perf_counter() - started)
 
 
-def choose(held: Held, config: TrainConfig, watch: Watch | None = None) -> Choices:
+def choose(
+    held: Held, config: TrainConfig, without: Sequence[str] = (), watch: Watch | None = None
+) -> Choices:
     """Tune the baselines, and the filter beside an encoder trained without validation edges."""
-    fits = tune(held, config.seed)
+    fits = tune(held, config.seed, without)
     trained = train_encoder(held, config, watch)
     encoder = encoder_scorer(trained.model, held, config.seed)
     return Choices(fits=fits, hybrid=tune_hybrid(held, encoder, fits, config.seed))
@@ -98,23 +100,33 @@ def compare(
     fits = tune(held, seed)
     encoder = encoder_scorer(main.model, held, seed)
     choices = Choices(fits=fits, hybrid=tune_hybrid(held, encoder, fits, seed))
-    results = rank_baselines(held, choices, seed) + rank_encoder(held, main.model, choices, seed)
+    results = rank_baselines(held, choices, seed) + rank_encoder(
+        held, main.model, choices, seed=seed
+    )
     for name in config.ablations:
         ablated = train_encoder(held, config.ablated(name), watch(name))
-        results += rank_encoder(held, ablated.model, choices, seed, name)
+        results += rank_encoder(held, ablated.model, choices, seed=seed, name=name)
     return Compared(results=results, main=main, choices=choices)
 
 
-def rank_baselines(held: Held, choices: Choices, seed: int) -> list[Result]:
-    """All baselines that fit in memory on the test edges."""
-    return evaluate_links(held, baseline_scorers(held, seed, choices.fits))
+def rank_baselines(
+    held: Held, choices: Choices, seed: int, splits: Sequence[str] = SPLITS
+) -> list[Result]:
+    """The baselines that were tuned, on the test edges."""
+    return evaluate_links(held, baseline_scorers(held, seed, choices.fits), splits)
 
 
 def rank_encoder(
-    held: Held, model: TasteEncoder, choices: Choices, seed: int, name: str = MAIN_VARIANT
+    held: Held,
+    model: TasteEncoder,
+    choices: Choices,
+    *,
+    seed: int,
+    name: str = MAIN_VARIANT,
+    splits: Sequence[str] = SPLITS,
 ) -> list[Result]:
     """The encoder alone; the main one also with the filter that was chosen."""
-    return evaluate_links(held, _scorers(held, model, choices, seed, name))
+    return evaluate_links(held, _scorers(held, model, choices, seed, name), splits)
 
 
 def _scorers(

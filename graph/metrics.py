@@ -44,7 +44,8 @@ def _filtered_ranks(score_BS: Tensor, out_BS: Tensor, owner: Tensor, item: Tenso
     parts = []
     for edges in torch.arange(len(owner)).split(max(1, MAX_COMPARED // score_BS.shape[1])):
         rows, threshold = others[owner[edges]], own[edges][:, None]
-        above, ties = (rows > threshold).sum(dim=1), (rows == threshold).sum(dim=1)
+        above = (rows > threshold).count_nonzero(dim=1)
+        ties = (rows == threshold).count_nonzero(dim=1)
         parts.append(above.to(torch.float64) + ties / 2 + 1)
     return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 

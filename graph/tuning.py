@@ -19,7 +19,7 @@ from graph.splits import Split
 from graph.store import GraphStore
 
 CHOSEN_BY = "ndcg_at_20"
-CHOICE_USERS = 2048  # Choices look at so many users, at most.
+CHOICE_USERS = 1024  # Choices look at so many users, at most.
 MAX_PAIRS = 150_000_000  # Entries of a sparse matrix over pairs of subreddits: 1.2 GB.
 MAX_EASE_SUBREDDITS = 8_000  # Two dense matrices over pairs: 1 GB.
 MAX_NEIGHBOUR_USERS = 60_000  # A batch is compared with every user.
@@ -54,17 +54,23 @@ def baseline_scorers(
     Args:
         held: What to fit and rank.
         seed: Of what is drawn.
-        chosen: Which rank, penalty or damping by baseline, of `tune`; the best on the validation
-            edges of `held` if None.
+        chosen: Which baselines with which rank, penalty or damping, of `tune`; all of them, the
+            best on the validation edges of `held`, if None.
     """
     for name, fits in baseline_fits(held, seed).items():
-        number = best_fit(held, fits, seed) if chosen is None else chosen.get(name, 0)
-        yield name, fits[number]()
+        if chosen is None:
+            yield name, fits[best_fit(held, fits, seed)]()
+        elif name in chosen:
+            yield name, fits[chosen[name]]()
 
 
-def tune(held: Held, seed: int) -> dict[str, int]:
-    """Which fit of each baseline is best on validation edges."""
-    return {name: best_fit(held, fits, seed) for name, fits in baseline_fits(held, seed).items()}
+def tune(held: Held, seed: int, without: Sequence[str] = ()) -> dict[str, int]:
+    """Which fit of each baseline is best on validation edges; some baselines are not wanted."""
+    return {
+        name: best_fit(held, fits, seed)
+        for name, fits in baseline_fits(held, seed).items()
+        if name not in without
+    }
 
 
 def tune_hybrid(held: Held, encoder: ScoreUsers, chosen: Mapping[str, int], seed: int) -> Hybrid:

@@ -14,6 +14,7 @@ from rich.console import Console
 from orchestration import profiles
 from orchestration.approve import QualityError
 from orchestration.commands import forget as forget_command
+from orchestration.commands import graph as graph_commands
 from orchestration.commands import persona as persona_commands
 from orchestration.commands import serve as serve_command
 from orchestration.commands import show_plan, show_status
@@ -39,6 +40,9 @@ app = typer.Typer(
 app.add_typer(persona_commands.app, name="persona")
 app.command()(serve_command.serve)
 app.command()(forget_command.forget)
+app.command()(graph_commands.import_graph)
+app.command()(graph_commands.evaluate)
+app.command()(graph_commands.embed_user)
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run: tables, store, report.")]
 Only = Annotated[

@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from graph import baselines
 from graph.baselines import (
+    GF_CF,
+    Damping,
     Scorer,
+    ease,
+    item_cosine,
+    linear_filter,
     matrix,
     matrix_factorisation,
     popularity,
@@ -52,7 +58,14 @@ def test_popularity_counts_users_whoever_asks() -> None:
     assert scores.tolist() == [[5, 3, 2, 3, 2]] * 2
 
 
-@pytest.mark.parametrize("fit", [tfidf_items, tfidf_users, factorise])
+def regress(train: csr_array) -> Scorer:
+    """With a penalty of one user."""
+    return ease(train, 1.0)
+
+
+@pytest.mark.parametrize(
+    "fit", [item_cosine, tfidf_items, tfidf_users, linear_filter, regress, factorise]
+)
 def test_a_new_user_gets_its_community(fit: Callable[[csr_array], Scorer]) -> None:
     score = fit(TRAIN)
     cat_lover, engineer = score(new_user(CATS))[0], score(new_user(TRAMS))[0]
@@ -67,6 +80,36 @@ def test_item_neighbours_are_cosines_of_weighted_columns() -> None:
     assert scores[KITTENS] == pytest.approx(idf[CATS] * cosine)
     assert scores[CATS] == 0  # not its own neighbour
     assert scores[TRAINS] == 0
+
+
+def test_ease_solves_its_regression() -> None:
+    dense, penalty = TRAIN.toarray(), 0.7
+    weights = ease(TRAIN, penalty)(csr_array(np.eye(5)))
+    for target in range(5):
+        others = [i for i in range(5) if i != target]
+        x, y = dense[:, others], dense[:, target]
+        solved = np.linalg.solve(x.T @ x + penalty * np.eye(4), x.T @ y)
+        assert weights[others, target] == pytest.approx(solved, abs=1e-5)
+    assert np.diag(weights).tolist() == [0] * 5
+
+
+def test_a_filter_walks_over_shared_users_by_its_damping() -> None:
+    scores = linear_filter(TRAIN, Damping(via=1.0, source=1.0, target=0.5))(new_user(CATS))[0]
+    # Cats has 3 users; two of them, of 3 subreddits each, share kittens, which has 2 users.
+    assert scores[KITTENS] == pytest.approx(2 / 3 / 3 / 2**0.5)
+    assert scores[TRAINS] == scores[CATS] == 0
+    even = linear_filter(TRAIN, GF_CF)(new_user(CATS))[0]
+    assert even[HUB] == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
+
+
+def test_cosines_are_of_columns() -> None:
+    assert item_cosine(TRAIN)(new_user(CATS))[0][HUB] == pytest.approx(3 / np.sqrt(3 * 5))
+
+
+def test_sparse_and_dense_weights_give_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    dense = item_cosine(TRAIN)(TRAIN)
+    monkeypatch.setattr(baselines, "DENSE_SHARE", 2.0)
+    assert np.allclose(item_cosine(TRAIN)(TRAIN), dense)
 
 
 def test_factorisation_does_not_depend_on_the_rest_of_the_batch() -> None:

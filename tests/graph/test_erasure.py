@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from graph.counter_random import hash_strings
 from graph.edges import EdgeRules, aggregate, check_interactions, filter_small
 from graph.erasure import erase_from_graph, erase_from_seen, user_key
+from graph.splits import Given
 from graph.store import ARRAYS, GraphStore, write_store
 from pipelines.tables import INTERACTIONS
 from tests.graph.conftest import Small
@@ -43,6 +45,22 @@ def test_the_rest_is_the_graph_of_the_rest(
         for part in ("offsets", "neighbours", "features"):
             one, other = (getattr(getattr(graph, name), part) for graph in (erased, built))
             torch.testing.assert_close(one, other)
+
+
+def test_a_given_split_stays_that_of_the_rest(small: Small, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(small.graph.folder, source)
+    generator = torch.Generator().manual_seed(0)
+    edges, users = small.graph.by_user.num_edges, small.graph.num_users
+    test, new = (torch.rand(size, generator=generator) < 0.3 for size in (edges, users))
+    Given(test=test, new_users=new).save(source)
+    names = small.graph.user_ids()
+    erase_from_graph(source, tmp_path / "less", [names[7]])
+    left = Given.read(tmp_path / "less")
+    assert left is not None
+    others = torch.arange(users) != 7
+    assert torch.equal(left.new_users, new[others])
+    assert torch.equal(left.test, test[others[small.graph.by_user.rows_of_edges()]])
 
 
 def test_nobody_to_erase_writes_nothing(small: Small, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from graph.evaluate import evaluate_links, rank_users
+from graph.evaluate import by_degree, evaluate_links, rank_users
 from graph.metrics import METRICS
 from graph.splits import Split
 from tests.graph.conftest import Small
@@ -55,3 +55,20 @@ def test_no_users_is_nan_and_not_an_error(small: Small) -> None:
     metrics, count = rank_users(small.held, Split.TEST, nobody, lambda users: users)
     assert count == 0
     assert all(math.isnan(value) for value in metrics.values())
+
+
+def test_means_by_degree_are_those_of_its_users() -> None:
+    rows = torch.arange(5, dtype=torch.float64)[:, None].expand(5, len(METRICS))
+    found = by_degree("time", "gat", rows, torch.tensor([0, 1, 4, 5, 200]))
+    assert {r.degree: (r.metrics["mrr"], r.num_users) for r in found} == {
+        "all": (2.0, 5),
+        "1-4": (1.5, 2),
+        "5-14": (3.0, 1),
+        "50+": (4.0, 1),
+    }
+
+
+def test_only_the_splits_asked_for_are_ranked(small: Small) -> None:
+    scores = oracle(small, Split.TEST)
+    results = evaluate_links(small.held, [("oracle", lambda u: scores[u])], ("inductive",))
+    assert {r.split for r in results} == {"inductive"}

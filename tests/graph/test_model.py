@@ -143,3 +143,44 @@ def test_standardise_leaves_constant_columns_and_cuts_outliers() -> None:
     scale.fit(torch.tensor([[1.0, 3.0], [3.0, 3.0]]))
     rows = scale(torch.tensor([[1.0, 3.0], [3.0, 4.0], [100.0, 3.0]]))
     assert rows.tolist() == [[-1.0, 0.0], [1.0, 1.0], [5.0, 0.0]]
+
+
+def ablated(small: Small, name: str) -> tuple[TasteEncoder, Batch]:
+    """An encoder without one part, and a batch as it would train on."""
+    config = SMALL.ablated(name)
+    graph = small.training_graph(config)
+    batch = make_batch(graph, small.contents, graph.users[:20], epoch=0, step=0, num_uniform=8)
+    return new_encoder(config, graph, small.contents).eval(), batch
+
+
+def test_one_layer_reads_no_other_users(small: Small, model: TasteEncoder, batch: Batch) -> None:
+    single, its = ablated(small, "one_layer")
+    assert its.below.mask_RF.shape[1] == 0
+    x_Md = single.describe(its.subreddits)
+    assert torch.equal(single.gather_users(x_Md, its.users_below, its.below), x_Md)
+    both = model.describe(batch.subreddits)
+    assert not torch.allclose(model.gather_users(both, batch.users_below, batch.below), both)
+
+
+def test_without_edges_attention_is_blind_to_what_was_done(
+    small: Small, model: TasteEncoder, batch: Batch
+) -> None:
+    blind, its = ablated(small, "no_edges")
+    for encoder, one, is_blind in ((blind, its, True), (model, batch, False)):
+        near = replace(one.near, edge_RFE=one.near.edge_RFE.flip(1) + 1)
+        before, after = encode(encoder, one), encode(encoder, replace(one, near=near))
+        assert torch.allclose(before.attention_BF, after.attention_BF, atol=1e-6) == is_blind
+
+
+def test_without_content_attention_is_blind_to_images(
+    small: Small, model: TasteEncoder, batch: Batch
+) -> None:
+    blind, its = ablated(small, "no_content")
+    for encoder, one, is_blind in ((blind, its, True), (model, batch, False)):
+        h_Md = encoder.describe(one.subreddits)
+        shown = replace(one.subreddits, image_MD=-one.subreddits.image_MD.flip(0))
+        attention = [
+            encoder.gather_subreddits(h_Md, inputs, one.seeds, one.near).attention_BF
+            for inputs in (one.subreddits, shown)
+        ]
+        assert torch.allclose(*attention, atol=1e-6) == is_blind

@@ -27,6 +27,11 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert "Usage" in invoke(*words, "--help")
 
 
+@pytest.mark.parametrize("command", ["import-graph", "evaluate", "embed-user"])
+def test_commands_of_the_graph_teach_by_example(command: str) -> None:
+    assert f"Example: tastegraph {command}" in " ".join(invoke(command, "--help").split())
+
+
 def test_an_unknown_step_is_named_before_any_work(tmp_path: Path) -> None:
     root = tmp_path / "run"
     with pytest.raises(ConfigError, match="--only 'inges': expected one of ingest, interactions"):

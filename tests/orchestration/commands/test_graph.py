@@ -1,0 +1,92 @@
+"""The commands of the graph on a small world."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from embed.tables import TAG_EMBEDDINGS
+from graph.experiment import train_encoder
+from graph.results import write_checkpoint
+from graph.tables import CHECKPOINT
+from graph.variants import MAIN_VARIANT
+from orchestration import __main__ as command_line
+from pipelines.contract import ConfigError, ContractError, MissingInputError, Run
+from tests.graph.conftest import SMALL, Small, one_thread, small
+
+__all__ = ["one_thread", "small"]
+
+
+def invoke(*words: str) -> str:
+    result = CliRunner().invoke(command_line.app, list(words), catch_exceptions=False)
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def root(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small world with a trained encoder."""
+    root = tmp_path_factory.mktemp("commands") / "run"
+    shutil.copytree(small.run.root, root)
+    model = train_encoder(small.held, replace(SMALL, epochs=2)).model
+    write_checkpoint(
+        CHECKPOINT.path(Run(root=root)), {MAIN_VARIANT: model}, small.held, small.features, {}
+    )
+    return root
+
+
+def test_embed_user_names_neighbours_tags_and_what_it_does_not_know(root: Path) -> None:
+    said = invoke("embed-user", "--subreddits", "r/taste00_0, HUB01,nosuch", "--root", str(root))
+    assert "unknown, not used: nosuch" in said
+    assert "hub01" in said.split("nearest")[0]
+    nearest = said.split("nearest subreddits: ")[1].split(" latency")[0]
+    assert "hub01" not in nearest
+    assert "taste00_0" not in nearest
+    assert len(nearest.split("palette")[0].split(",")) == 10
+    assert TAG_EMBEDDINGS.files(Run(root=root))
+    assert "palette:" in said
+    assert said.endswith("ms")
+
+
+def test_embed_user_refuses_what_it_cannot_embed(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="none of the 1 subreddits of the new user is known"):
+        invoke("embed-user", "--subreddits", "nosuch", "--root", str(root))
+    with pytest.raises(ConfigError, match="--subreddits ' , ': expected names"):
+        invoke("embed-user", "--subreddits", " , ", "--root", str(root))
+    with pytest.raises(MissingInputError, match="run train_gat first"):
+        invoke("embed-user", "--subreddits", "a", "--root", str(tmp_path))
+
+
+@pytest.mark.slow
+def test_evaluate_ranks_everything_on_three_splits(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    small_run = ("--set", "train.epochs=2", "--set", "train.encoder.dim=16")
+    few = ("--set", "train.ablations=one_layer,no_content,no_edges")
+    said = invoke("evaluate", "--root", str(root), "--out", str(out), *small_run, *few)
+    figures = json.loads(out.read_text())
+    ranked = {(row["split"], row["model"]) for row in figures["links"]}
+    models = {"popularity", "item_cosine", "linear_filter", "damped_filter", "ease", "mf"}
+    models |= {"gat", "one_layer", "no_content", "no_edges"}
+    for split in ("transductive", "inductive", "time"):
+        assert {(split, model) for model in models} <= ranked
+    assert figures["time"]["cutoff"] == "2019-12"
+    assert set(figures["deletion"]) == {"attention", "activity", "random"}
+    assert "subreddits removed by" in said
+    with pytest.raises(ConfigError, match="--splits 'random'"):
+        invoke("evaluate", "--root", str(root), "--splits", "random")
+
+
+def test_import_graph_says_what_it_counted(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("0 1 2\n1 2\n")
+    (tmp_path / "test.txt").write_text("1 1 2\n")
+    said = invoke(
+        "import-graph",
+        str(tmp_path / "list.txt"),
+        *("--root", str(tmp_path / "root"), "--test", str(tmp_path / "test.txt")),
+    )
+    for name, number in (("rows", 3), ("test also in list", 1), ("edges", 4), ("users", 2)):
+        assert f"{name} │ {number}" in said
