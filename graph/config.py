@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pipelines.contract import ConfigError
 
 LAMBDA0, ONE_LAYER = "lambda0", "one_layer"
-NO_CONTENT, NO_EDGES = "no_content", "no_edges"
-ABLATIONS = (LAMBDA0, ONE_LAYER, NO_CONTENT, NO_EDGES)
+NO_CONTENT, NO_EDGES, NO_ATTENTION = "no_content", "no_edges", "no_attention"
+ABLATIONS = (LAMBDA0, ONE_LAYER, NO_CONTENT, NO_EDGES, NO_ATTENTION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,7 @@ class EncoderConfig:
         fanouts: Neighbours sampled at hop 1 (subreddits of a user) and hop 2 (users of those);
             0 users: one layer, subreddits are what they are by themselves.
         dropout: Of learned rows and of the hidden state of users.
+        attention: Neighbours are weighed; else they all count alike.
         content_attention: Attention reads how contents of subreddits and user agree.
         edge_features: Attention reads what the user did where, and when.
     """
@@ -48,6 +49,7 @@ class EncoderConfig:
     heads: int = 4
     fanouts: tuple[int, int] = (16, 8)
     dropout: float = 0.2
+    attention: bool = True
     content_attention: bool = True
     edge_features: bool = True
 
@@ -116,7 +118,7 @@ class TrainConfig:
             raise ConfigError(f"ablations={self.ablations}: expected a subset of {ABLATIONS}")
 
     def ablated(self, name: str) -> TrainConfig:
-        """This without one part: image objective, second layer, content or edges in attention.
+        """This without one part: image objective, second layer, attention or what it reads.
 
         Raises:
             ConfigError: There is no such ablation.
@@ -130,6 +132,8 @@ class TrainConfig:
             return replace(self, encoder=replace(encoder, content_attention=False))
         if name == NO_EDGES:
             return replace(self, encoder=replace(encoder, edge_features=False))
+        if name == NO_ATTENTION:
+            return replace(self, encoder=replace(encoder, attention=False))
         raise ConfigError(f"ablation {name!r}: expected one of {ABLATIONS}")
 
 

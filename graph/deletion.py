@@ -45,6 +45,8 @@ def deletion_shift(
     users = torch.nonzero(by_user.degrees() > 2 * removed)[:, 0]
     draw = uniform(Stream.BASELINE, seed, users)
     users = users[draw.argsort(stable=True)[:MAX_USERS]].sort().values
+    if not len(users):
+        return {name: _means([]) for name in RANKINGS}
     rows = torch.arange(view.graph.num_subreddits) + 1
     states = encode_subreddits(
         model, view.graph.by_subreddit, view.features, contents, rows=rows, seed=seed

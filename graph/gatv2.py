@@ -18,16 +18,24 @@ class EdgeGatv2(nn.Module):
         source_dim, target_dim, edge_dim: Widths of the inputs.
         dim: Width of the output over all heads.
         heads: Attention heads; divides dim.
+        attend: False weighs all neighbours alike, for comparison.
 
     Source: Brody et al. 2022, eq. 7, arXiv:2105.14491; names as in
         `torch_geometric.nn.GATv2Conv(..., edge_dim=..., add_self_loops=False)`.
     """
 
     def __init__(
-        self, source_dim: int, target_dim: int, edge_dim: int, dim: int, heads: int
+        self,
+        source_dim: int,
+        target_dim: int,
+        edge_dim: int,
+        dim: int,
+        heads: int,
+        *,
+        attend: bool = True,
     ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.attend = heads, attend
         self.lin_l = nn.Linear(source_dim, dim)
         self.lin_r = nn.Linear(target_dim, dim)
         self.lin_edge = nn.Linear(edge_dim, dim, bias=False)
@@ -62,7 +70,7 @@ class EdgeGatv2(nn.Module):
         hidden = message + self.lin_r(target).view(len(target), 1, self.heads, -1)
         hidden = hidden + self.lin_edge(edge).view(shape)
         score = (nn.functional.leaky_relu(hidden, NEGATIVE_SLOPE) * self.att).sum(dim=-1)
-        alpha = masked_softmax(score, mask[..., None])
+        alpha = masked_softmax(score if self.attend else 0 * score, mask[..., None])
         out = (message * alpha[..., None]).sum(dim=1).flatten(1)
         return out + self.bias, alpha
 

@@ -176,9 +176,11 @@ class TasteEncoder(nn.Module):
         self.subreddit_stats = nn.Linear(NUM_STATS, dim)
         self.user_stats = nn.Linear(NUM_STATS, dim)
         self.user_image = nn.Linear(clip_dim + 1, dim, bias=False)
-        self.to_subreddits = EdgeGatv2(dim, dim, NUM_EDGE_FEATURES, dim, config.heads)
+        self.to_subreddits = EdgeGatv2(
+            dim, dim, NUM_EDGE_FEATURES, dim, config.heads, attend=config.attention
+        )
         edge_dim = NUM_EDGE_FEATURES + len(CONTENT_FEATURES)
-        self.to_users = EdgeGatv2(dim, dim, edge_dim, dim, config.heads)
+        self.to_users = EdgeGatv2(dim, dim, edge_dim, dim, config.heads, attend=config.attention)
         self.user_self = nn.Linear(dim, dim)
         self.item = nn.Linear(dim, dim, bias=False)
         self.item_bias = nn.Embedding(num_rows + 1, 1, padding_idx=0)
@@ -266,11 +268,13 @@ class TasteEncoder(nn.Module):
     def _content(
         self, subreddits: SubredditInputs, users: UserInputs, near: Neighbourhood
     ) -> Tensor:
-        """The same of `content_features`."""
-        if not self.config.content_attention:
-            shape = (*near.slot_RF.shape, len(CONTENT_FEATURES))
-            return torch.zeros(shape, device=near.slot_RF.device)
-        scaled: Tensor = self.content_scale(content_features(subreddits, users, near))
+        """The same of `content_features`; without contents, of degrees alone."""
+        if self.config.content_attention:
+            features = content_features(subreddits, users, near)
+        else:
+            degree = subreddits.stats_MK[:, :1][near.slot_RF]
+            features = nn.functional.pad(degree, (0, len(CONTENT_FEATURES) - 1))
+        scaled: Tensor = self.content_scale(features)
         return scaled
 
     def item_vectors(self, x_Md: Tensor) -> Tensor:

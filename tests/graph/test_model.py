@@ -179,8 +179,18 @@ def test_without_content_attention_is_blind_to_images(
     for encoder, one, is_blind in ((blind, its, True), (model, batch, False)):
         h_Md = encoder.describe(one.subreddits)
         shown = replace(one.subreddits, image_MD=-one.subreddits.image_MD.flip(0))
-        attention = [
+        before, after = (
             encoder.gather_subreddits(h_Md, inputs, one.seeds, one.near).attention_BF
             for inputs in (one.subreddits, shown)
-        ]
-        assert torch.allclose(*attention, atol=1e-6) == is_blind
+        )
+        assert torch.allclose(before, after, atol=1e-6) == is_blind
+
+
+def test_without_attention_all_neighbours_count_alike(
+    small: Small, model: TasteEncoder, batch: Batch
+) -> None:
+    even, its = ablated(small, "no_attention")
+    degree = its.near.mask_RF.sum(dim=1, keepdim=True)
+    assert torch.allclose(encode(even, its).attention_BF, its.near.mask_RF / degree.clamp(min=1))
+    share = encode(model, batch).attention_BF
+    assert not torch.allclose(share, batch.near.mask_RF / batch.near.mask_RF.sum(1, keepdim=True))

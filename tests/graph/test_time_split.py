@@ -94,7 +94,7 @@ def test_what_happens_later_changes_nothing_that_training_sees(
     }
     other = rows.with_columns(**{k: v.otherwise(pl.col(k)) for k, v in told.items()})
     one = view_of(rows.lazy(), tmp_path / "one")
-    two = view_of(other.cast(dict(rows.schema)).lazy(), tmp_path / "two")
+    two = view_of(other.cast(rows.schema).lazy(), tmp_path / "two")
     without, _ = split_by_time(rows.filter(~is_later).lazy(), "2019-12", 90.0, tmp_path / "none")
     assert int((one.splits.edge == Split.TEST).sum()) > 20
     for held in (two,):

@@ -46,7 +46,7 @@ def test_embed_user_names_neighbours_tags_and_what_it_does_not_know(root: Path) 
     nearest = said.split("nearest subreddits: ")[1].split(" latency")[0]
     assert "hub01" not in nearest
     assert "taste00_0" not in nearest
-    assert len(nearest.split("palette")[0].split(",")) == 10
+    assert len(nearest.split(" composition:")[0].split(",")) == 10
     assert TAG_EMBEDDINGS.files(Run(root=root))
     assert "palette:" in said
     assert said.endswith("ms")
