@@ -60,3 +60,15 @@ def events(root: Path, run_id: str) -> list[dict[str, Any]]:
     path = folder(root) / f"{run_id}.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     return [json.loads(line) for line in lines]
+
+
+def outcome(told: list[dict[str, Any]]) -> str:
+    """How a run with these events ended, or where it is."""
+    if not told:
+        return "left no event"
+    last = told[-1]
+    if last["event"] == FINISHED:
+        return "finished"
+    if last["event"] == FAILED:
+        return f"failed: {last['error']}: {last['message']}"
+    return f"under way or killed, in {last.get('step', 'its start')}"

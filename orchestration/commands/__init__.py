@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -31,9 +32,11 @@ def show_status(root: Path, console: Console) -> None:
     run = Run(root=root)
     if not (root / "manifests").is_dir():
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
-    table = Table(Column("step", no_wrap=True), Column("month", no_wrap=True))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("step", "month"):
+        table.add_column(name, no_wrap=True)
     for name in FIGURES:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     notes: list[str] = []
     for step in FLOW:
         manifests = published(run, step.name)
@@ -70,12 +73,8 @@ def _state(run: Run) -> list[str]:
     ids = runlog.run_ids(run.root)
     if ids:
         found = runlog.events(run.root, ids[-1])
-        last = found[-1] if found else {"event": "empty", "time": "-"}
-        what = {
-            runlog.FINISHED: "finished",
-            runlog.FAILED: f"failed: {last.get('error')}: {last.get('message')}",
-        }.get(last["event"], f"under way or killed, in {last.get('step', 'its start')}")
-        lines.append(f"last run: {ids[-1]} {what} ({last['time']})")
+        when = found[-1]["time"] if found else "-"
+        lines.append(f"last run: {ids[-1]} {runlog.outcome(found)} ({when})")
     return lines
 
 

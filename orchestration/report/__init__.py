@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from orchestration import runlog
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest, published
 from orchestration.profiles import Profile
@@ -15,6 +16,7 @@ from orchestration.tables import EVALUATION
 from pipelines.contract import Run
 
 CARDS = 12
+RUNS = 10
 
 
 def write_report(profile: Profile) -> Path:
@@ -24,6 +26,7 @@ def write_report(profile: Profile) -> Path:
         Path of the page. Parts whose tables are not there yet are left out of it.
     """
     from orchestration.report import cards, plots
+    from orchestration.report.drift import drift
 
     run = Run(root=profile.root)
     manifests = [m for step in FLOW for m in published(run, step.name).values()]
@@ -38,6 +41,9 @@ def write_report(profile: Profile) -> Path:
         name=profile.name,
         manifests=manifests,
         metrics=metrics,
+        costs=costs(manifests, profile.usd_per_hour),
+        runs=last_runs(run.root),
+        drift=drift([m for m in manifests if m.step == "ingest"]),
         plots=plots.all_plots(run, metrics),
         cards=cards.persona_cards(run, profile.embed.archive, CARDS),
     )
@@ -69,6 +75,34 @@ def collect_metrics(run: Run, manifests: list[Manifest]) -> dict[str, Any]:
         peak = max(metrics["peak_rss_bytes"].get(manifest.step, 0), manifest.peak_rss_bytes)
         metrics["peak_rss_bytes"][manifest.step] = peak
     return metrics
+
+
+def costs(manifests: list[Manifest], usd_per_hour: float) -> dict[str, float]:
+    """USD by step, where a price is known: of the machines' time, and of what steps were billed."""
+    found: dict[str, float] = {}
+    for manifest in manifests:
+        billed = manifest.counts.metrics.get("usd", 0.0)
+        usd = billed + manifest.seconds / 3600 * usd_per_hour
+        if usd:
+            found[manifest.step] = found.get(manifest.step, 0.0) + usd
+    return found
+
+
+def last_runs(root: Path) -> list[dict[str, Any]]:
+    """How the newest runs went, newest first: id, outcome, steps that ran, and their seconds."""
+    found = []
+    for run_id in reversed(runlog.run_ids(root)[-RUNS:]):
+        told = runlog.events(root, run_id)
+        made = [event for event in told if event["event"] == runlog.STEP_FINISHED]
+        found.append(
+            {
+                "id": run_id,
+                "outcome": runlog.outcome(told),
+                "steps": len(made),
+                "seconds": sum(event["seconds"] for event in made),
+            }
+        )
+    return found
 
 
 def _merged(counts: Any) -> dict[str, int]:
