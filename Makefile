@@ -13,7 +13,7 @@ GRAPHS ?= ../shared/data/graphs
 KUBERAY := github.com/ray-project/kuberay/ray-operator@v1.3.2
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
-.PHONY: help env sample test check format bench-sample bench-ingest bench-dumps bench-persona fuzz-ingest
+.PHONY: help env sample test check format bench-sample bench-ingest bench-embed bench-dumps bench-persona fuzz-ingest
 .PHONY: bench-graph-quality train-tiny-clip bench-refresh dagster crds
 .PHONY: flink-up flink-down prism clean
 
@@ -58,6 +58,9 @@ bench-dumps: env  ## what ingest makes of each file below DUMPS: runs/bench/dump
 
 fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json
 	$(BIN)/python -m tests.pipelines.fuzz $(ARGS)
+
+bench-embed: env  ## decode, embedding, kills, HTTP, a GPU if there is one: runs/bench/embed.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.embed $(ARGS)
 
 bench-persona: env  ## verbalizers, store, API, erasure, injections: runs/bench/persona.json; ARGS=--quick
 	$(BIN)/python -m orchestration.bench.persona $(ARGS)

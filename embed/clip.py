@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ from numpy.typing import NDArray
 from open_clip.factory import parse_model_name
 from open_clip.model import get_input_dtype
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from open_clip.transform import PreprocessCfg
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
+from embed.config import LOCAL, TINY, TINY_FOLDER
+from embed.pixels import to_pixels
 from pipelines.contract import ConfigError, MissingInputError
 
-TINY = "tiny"
-TINY_FOLDER = Path(__file__).parent / "tiny_clip" / "weights"
 PRECISIONS = ("fp32", "bf16", "fp16")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 BATCH_TEXTS = 256
 
 Preprocess = Callable[[Image.Image], Tensor]
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,45 +58,76 @@ class ClipIdentity:
 
 
 class Clip:
-    """A loaded model: `preprocess` turns a picture into what `encode_pixels` takes."""
+    """A loaded model: `preprocess` turns a picture into a row of what `encode_pixels` takes."""
 
     def __init__(
         self,
         *,
         model: Any,
-        preprocess: Preprocess,
         tokenize: Callable[[list[str]], Tensor],
         identity: ClipIdentity,
         device: torch.device,
         precision: str,
+        compile_batch: int = 0,
     ) -> None:
         # Channels last: convolutions run twice as fast on a CPU, and no slower on a GPU.
         self._model: Any = model.eval().to(memory_format=torch.channels_last)
         self._tokenize = tokenize
         self._device = device
         self._dtype = get_input_dtype(precision) or torch.float32
-        self.preprocess = preprocess
+        config = PreprocessCfg(**self._model.visual.preprocess_cfg)
+        std_C, mean_C = torch.tensor(config.std), torch.tensor(config.mean)
+        self._scale_C11 = (1 / (255 * std_C)).to(device)[:, None, None]
+        self._shift_C11 = (-mean_C / std_C).to(device)[:, None, None]
+        self._batch = compile_batch
+        # One shape, so that it is compiled once.
+        self._forward: Forward = (
+            torch.compile(self._encode, dynamic=False) if compile_batch else self._encode
+        )
+        self.preprocess: Preprocess = partial(to_pixels, config=config)
         self.identity = identity
         size: int | tuple[int, int] = self._model.visual.image_size
         self.image_px = max(size) if isinstance(size, tuple) else size
         self.dim = self.encode_texts(["a"]).shape[1]
 
-    def encode_pixels(self, pixels_NCYX: Tensor) -> NDArray[np.float32]:
-        """Unit float32 [N, dim] of preprocessed pictures, float32 [N, 3, image_px, image_px]."""
+    def stack(self, pixels: Sequence[Tensor]) -> Tensor:
+        """Pictures as one uint8 [N, height, width, 3]; pinned for a GPU, so it copies aside."""
+        stacked_NYXC = torch.stack(list(pixels))
+        return stacked_NYXC.pin_memory() if self._device.type == "cuda" else stacked_NYXC
+
+    def launch(self, pixels_NYXC: Tensor) -> Tensor:
+        """Unit float32 [N, dim] on the device, which may still be at work on it.
+
+        Args:
+            pixels_NYXC: From `stack`; at most `compile_batch` pictures if the model is compiled.
+        """
+        num = pixels_NYXC.shape[0]
         with torch.inference_mode():
-            inputs = pixels_NCYX.to(
-                device=self._device,
-                dtype=self._dtype,
-                non_blocking=True,
-                memory_format=torch.channels_last,
-            )
-            return unit_rows(self._model.encode_image(inputs).float().cpu().numpy())
+            inputs_NYXC = pixels_NYXC.to(self._device, non_blocking=True)
+            if num < self._batch:
+                inputs_NYXC = pad(inputs_NYXC, (0, 0, 0, 0, 0, 0, 0, self._batch - num))
+            return self._forward(inputs_NYXC)[:num]
+
+    def encode_pixels(self, pixels_NYXC: Tensor) -> NDArray[np.float32]:
+        """Unit float32 [N, dim] of preprocessed pictures, uint8 [N, height, width, 3]."""
+        x_ND: NDArray[np.float32] = self.launch(pixels_NYXC).cpu().numpy()
+        return x_ND
+
+    def _encode(self, pixels_NYXC: Tensor) -> Tensor:
+        # Channels last already: the permuted view is what convolutions want.
+        inputs_NCYX = pixels_NYXC.permute(0, 3, 1, 2).float() * self._scale_C11 + self._shift_C11
+        x_ND = self._model.encode_image(inputs_NCYX.to(self._dtype)).float()
+        return normalize(x_ND, dim=1)
 
     def encode_images(self, pictures: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Unit float32 [N, dim] of pictures, one batch."""
         if not pictures:
             return np.zeros((0, self.dim), dtype=np.float32)
-        return self.encode_pixels(torch.stack([self.preprocess(picture) for picture in pictures]))
+        batches = [
+            self.encode_pixels(self.stack([self.preprocess(picture) for picture in part]))
+            for part in _slices(pictures, self._batch or len(pictures))
+        ]
+        return np.concatenate(batches)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit float32 [N, dim]; a text longer than the model's context is cut."""
@@ -108,6 +143,10 @@ class Clip:
         return unit_rows(np.concatenate(batches))
 
 
+def _slices(pictures: Sequence[Image.Image], size: int) -> list[Sequence[Image.Image]]:
+    return [pictures[start : start + size] for start in range(0, len(pictures), size)]
+
+
 def unit_rows(x_ND: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Rows scaled to unit L2 norm, float32; a row of zeros stays."""
     norm_N1 = np.linalg.norm(x_ND.astype(np.float64), axis=1, keepdims=True)
@@ -115,15 +154,20 @@ def unit_rows(x_ND: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def load_clip(
-    model: str, pretrained: str = "", device: str = "cpu", precision: str = "fp32"
+    model: str,
+    pretrained: str = "",
+    device: str = "cpu",
+    precision: str = "fp32",
+    compile_batch: int = 0,
 ) -> Clip:
-    """The model with its preprocess and tokenizer, ready to encode.
+    """The model with its preprocessing and tokenizer, ready to encode.
 
     Args:
         model: A name that open_clip knows, `local-dir:PATH`, `hf-hub:ORG/NAME`, or `tiny`.
         pretrained: A tag that open_clip knows for the model, or a weights file; empty for folders.
         device: "cpu", "cuda", "cuda:1", ...
         precision: fp32, bf16 or fp16.
+        compile_batch: Compile the encoder of images for batches of so many; 0: do not.
 
     Raises:
         ConfigError: Unknown model, tag, device or precision, or a vocabulary that does not fit.
@@ -135,16 +179,16 @@ def load_clip(
         raise ConfigError(f"device={device!r}: no CUDA device here; set gpus_per_actor=0")
     identity = clip_identity(model, pretrained)
     name = _open_clip_name(model)
-    network, _, preprocess = open_clip.create_model_and_transforms(
+    network = open_clip.create_model(
         name, pretrained=pretrained or None, device=device, precision=precision
     )
     return Clip(
         model=network,
-        preprocess=preprocess,
         tokenize=_tokenizer(name),
         identity=identity,
         device=torch.device(device),
         precision=precision,
+        compile_batch=compile_batch,
     )
 
 
@@ -169,7 +213,7 @@ def clip_identity(model: str, pretrained: str = "") -> ClipIdentity:
 
 
 def _open_clip_name(model: str) -> str:
-    return f"local-dir:{TINY_FOLDER}" if model == TINY else model
+    return f"{LOCAL}{TINY_FOLDER}" if model == TINY else model
 
 
 def _weights_in(folder: Path, model: str) -> Path:

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from embed.outcomes import Outcome
 from pipelines.contract import ConfigError
+
+TINY = "tiny"
+TINY_FOLDER = Path(__file__).parent / "tiny_clip" / "weights"
+LOCAL = "local-dir:"
+
+
+def weights_folder(model: str) -> Path | None:
+    """Where the files of a model lie that is not known to all by its name: `tiny`, `local-dir:`."""
+    if model == TINY:
+        return TINY_FOLDER
+    return Path(model.removeprefix(LOCAL)) if model.startswith(LOCAL) else None
+
+
+def weights_file(pretrained: str) -> Path | None:
+    """The file of weights that `pretrained` names, if it names one and no tag."""
+    return Path(pretrained) if pretrained and Path(pretrained).is_file() else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +34,8 @@ class ClipConfig:
         pretrained: A tag that open_clip knows for the model; empty for local directories.
     """
 
-    model: str = "tiny"
-    pretrained: str = ""
+    model: str = field(default=TINY, metadata={"names_files": weights_folder})
+    pretrained: str = field(default="", metadata={"names_files": weights_file})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +117,7 @@ class EmbedResources:
         batch_images: Images encoded at once.
         threads_per_actor: Pictures decoded at once, and Torch threads on the CPU, of an actor.
         precision: fp32, bf16 or fp16.
+        compile: Compile the encoder of images; worth its minute from a few ten thousand images on.
         per_host: Requests under way to one host at once, over all actors.
         per_host_per_s: Requests a second to one host, over all actors.
         host_limits: Hosts with limits of their own, `HOST=AT_ONCE/PER_SECOND`, beside
@@ -116,6 +134,7 @@ class EmbedResources:
     batch_images: int = 256
     threads_per_actor: int = 1
     precision: str = "fp32"
+    compile: bool = False
     per_host: int = 4
     per_host_per_s: float = 10.0
     host_limits: tuple[str, ...] = ()

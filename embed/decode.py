@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from embed.outcomes import Outcome
 
@@ -22,6 +22,18 @@ _DAMAGE = (
 # Longer pictures are cut to their middle: what a model sees of them is a square of that middle, and
 # a strip of 1 x 60,000 px would else be enlarged to gigabytes on its way there.
 MAX_ASPECT = 8
+ORIENTATION = 0x0112
+# EXIF 2.3, 4.6.4 A: what turns a picture upright, by its orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ON_THE_SIDE = frozenset({5, 6, 7, 8})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +53,12 @@ class Decoded:
 
 
 def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
-    """The picture in `body`, decoded at no less than twice `target_px` where the format can reduce.
+    """The picture in `body`, reduced while it is decoded as far as its format and `target_px` let.
 
     Args:
         body: Untrusted bytes.
         max_pixels: Pictures that declare more are refused before any pixel is decoded.
-        target_px: Side of what the model takes.
+        target_px: Side of what the model takes; both sides of the picture stay at least as long.
 
     Returns:
         `Decoded`, or `EMPTY`, `NOT_IMAGE`, `TOO_MANY_PIXELS`, `TRUNCATED` or `CORRUPT`.
@@ -59,11 +71,13 @@ def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
             if width * height > max_pixels:
                 return Outcome.TOO_MANY_PIXELS
             if opened.format == "JPEG":
-                opened.draft("RGB", (2 * target_px, 2 * target_px))
+                opened.draft("RGB", (target_px, target_px))
             opened.load()
-            turned = ImageOps.exif_transpose(opened)
-            picture = _trim(to_rgb(turned))
-            if turned.size != opened.size and turned.size == opened.size[::-1]:
+            orientation = opened.getexif().get(ORIENTATION, 1)
+            picture = _trim(_reduced(to_rgb(opened), target_px))
+            if orientation in _TURNS:
+                picture = picture.transpose(_TURNS[orientation])
+            if orientation in _ON_THE_SIDE:
                 width, height = height, width
     except Image.DecompressionBombError:
         return Outcome.TOO_MANY_PIXELS
@@ -104,6 +118,12 @@ def _trim(picture: Image.Image) -> Image.Image:
         return picture
     left, top = max(0, (width - limit) // 2), max(0, (height - limit) // 2)
     return picture.crop((left, top, left + min(width, limit), top + min(height, limit)))
+
+
+def _reduced(picture: Image.Image, target_px: int) -> Image.Image:
+    """Averaged over squares of pixels to no less than twice `target_px`, if larger than that."""
+    factor = min(picture.size) // (2 * target_px)
+    return picture.reduce(factor) if factor > 1 else picture
 
 
 def _says_truncated(error: Exception) -> bool:

@@ -21,6 +21,7 @@ from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
 from embed.hosts import MAIN_HOSTS, HostLimits, Hosts, parse_host_limits
 from embed.outcomes import Outcome
+from embed.pixels import VERSION
 from embed.shards import (
     Plan,
     clear_unfinished,
@@ -63,6 +64,7 @@ def embed_images(
         pretrained=config.clip.pretrained,
         device="cuda" if resources.gpus_per_actor > 0 else "cpu",
         precision=resources.precision,
+        compile_batch=resources.batch_images if resources.compile else 0,
     )
     metadata = file_metadata(config, resources)
     media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
@@ -131,7 +133,8 @@ def file_metadata(config: EmbedConfig, resources: EmbedResources) -> dict[str, s
     """What the files say they were made by: model, weights, precision, limits."""
     identity = clip_identity(config.clip.model, config.clip.pretrained)
     limits = {name: str(getattr(config, name)) for name in LIMITS}
-    return {**identity.metadata(), "clip_precision": resources.precision, **limits}
+    made_by = {"clip_precision": resources.precision, "pixels": str(VERSION)}
+    return {**identity.metadata(), **made_by, **limits}
 
 
 def published_rows(run: Run, metadata: Mapping[str, str], config: EmbedConfig) -> pl.DataFrame:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embed.clip import Clip, load_clip, unit_rows
 from embed.config import EmbedResources, ProductsConfig
 from embed.split import hold_out, user_images
-from embed.sums import pictures_had, sum_by_group
+from embed.sums import GroupSums, pictures_had, sum_by_group, weights_of
 from embed.tables import (
     HELDOUT_TARGETS,
     IMAGE_EMBEDDINGS,
@@ -25,7 +24,7 @@ from embed.tables import (
 )
 from embed.tags import load_vocabulary, tag_embeddings
 from embed.titles import pick_titles, subreddit_texts
-from pipelines.contract import ConfigError, Counts, Run
+from pipelines.contract import ConfigError, Counts, Run, Table
 from pipelines.tables import MEDIA, SUBMISSIONS
 
 # Subreddits whose texts are encoded at once: bounds memory, changes nothing.
@@ -40,6 +39,7 @@ def visual_targets(config: ProductsConfig, resources: EmbedResources, run: Run) 
     """
     media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
     files = IMAGE_EMBEDDINGS.dataset(run).files
+    weights_of(files)
     pictures = pictures_had(files)
     images = hold_out(user_images(media, pictures), config)
     num_media = media.select(pl.len()).collect().item()
@@ -51,15 +51,9 @@ def visual_targets(config: ProductsConfig, resources: EmbedResources, run: Run) 
     USER_IMAGES.write(run.staged(USER_IMAGES), table)
     written = {USER_IMAGES.name: images.height}
     for product, heldout in ((VISUAL_TARGETS, False), (HELDOUT_TARGETS, True)):
-        part = images.filter(pl.col("heldout") == heldout)
-        sums = sum_by_group(part.select("image_id", group="user_id"), files)
-        columns = {
-            "user_id": pa.array(sums.groups, pa.string()),
-            "embedding": vectors(unit_rows(sums.totals)),
-            "num_images": pa.array(sums.counts, pa.int32()),
-        }
-        product.write(run.staged(product), pa.table(columns))
-        written[product.name] = len(sums.groups)
+        part = images.lazy().filter(pl.col("heldout") == heldout)
+        blocks = sum_by_group(part.select("image_id", group="user_id"), files)
+        written[product.name] = write_targets(product, blocks, run)
     return Counts(
         rows_in=num_media,
         rows_out=images.height,
@@ -67,6 +61,20 @@ def visual_targets(config: ProductsConfig, resources: EmbedResources, run: Run) 
         written=written,
         metrics={"num_heldout": float(images["heldout"].sum())},
     ).assert_balanced()
+
+
+def write_targets(product: Table, blocks: Iterable[GroupSums], run: Run) -> int:
+    """Write the unit means of users, a file a block; the number of users."""
+    num_users = 0
+    for index, sums in enumerate(blocks):
+        columns = {
+            "user_id": pa.array(sums.groups, pa.string()),
+            "embedding": vectors(unit_rows(sums.totals)),
+            "num_images": pa.array(sums.counts, pa.int32()),
+        }
+        product.write(run.staged(product), pa.table(columns), f"part-{index:05d}")
+        num_users += len(sums.groups)
+    return num_users
 
 
 def subreddit_features(
@@ -90,11 +98,12 @@ def subreddit_features(
         device="cuda" if resources.gpus_per_actor > 0 else "cpu",
         precision=resources.precision,
     )
-    require_same_weights(clip, files[0])
+    require_same_weights(clip, files)
     posted = pl.from_arrow(USER_IMAGES.read(run))
     assert isinstance(posted, pl.DataFrame)
     shown = posted.filter(~pl.col("heldout"))
-    sums = sum_by_group(shown.select("image_id", group="subreddit"), files)
+    by_subreddit = shown.lazy().select("image_id", group="subreddit")
+    sums = GroupSums.joined(sum_by_group(by_subreddit, files))
     users = dict(shown.group_by("subreddit").agg(pl.col("user_id").n_unique()).iter_rows())
     titles, num_submissions = pick_titles(SUBMISSIONS.dataset(run).files, config)
     names = sorted(titles.keys() | set(sums.groups))
@@ -131,13 +140,13 @@ def mean_texts(texts: list[list[str]], clip: Clip) -> NDArray[np.float32]:
     return unit_rows(np.stack([rows.mean(axis=0) for rows in np.split(x_TD, ends[:-1])]))
 
 
-def require_same_weights(clip: Clip, file: str) -> None:
-    """Nothing, if the images in `file` were embedded by the weights of `clip`.
+def require_same_weights(clip: Clip, files: Sequence[str]) -> None:
+    """Nothing, if the images in `files` were embedded by the weights of `clip`.
 
     Raises:
-        ConfigError: They were not.
+        ConfigError: They were not, or by those of several models.
     """
-    written = (pq.read_schema(file).metadata or {}).get(b"clip_weights", b"").decode()
+    written = weights_of(files)
     if written != clip.identity.weights_sha256:
         raise ConfigError(
             f"clip.model={clip.identity.model!r} has weights {clip.identity.weights_sha256[:12]}, "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,11 +20,12 @@ from torch import Tensor
 from embed.answers import Fetched
 from embed.bodies import Sources, bodies
 from embed.clip import Clip, Preprocess
-from embed.decode import Decoded, decode
+from embed.decode import decode
 from embed.outcomes import Outcome
 from embed.shards import ShardManifest
 from embed.tables import IMAGE_EMBEDDINGS
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -51,13 +52,31 @@ class Prepared:
 
     Args:
         outcome: `OK` with all that follows, else the error class with none of it.
-        decoded: Size and hash.
-        pixels: What the model takes, float32 [3, image_px, image_px].
+        width, height: Pixels of the upright original.
+        phash: 64-bit difference hash.
+        pixels: What the model takes, uint8 [height, width, 3].
     """
 
     outcome: Outcome
-    decoded: Decoded | None = None
+    width: int | None = None
+    height: int | None = None
+    phash: int | None = None
     pixels: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Images prepared together, to be encoded at once.
+
+    Args:
+        image_ids: Of all.
+        prepared: Of all; `pixels` of none.
+        pixels: Of those that are `OK`, stacked; None if none is.
+    """
+
+    image_ids: list[str]
+    prepared: list[Prepared]
+    pixels: Tensor | None
 
 
 class EmbedShards:
@@ -104,8 +123,7 @@ def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tupl
     new = rows.filter(pl.col("kept_file").is_null())
     tables = [kept_rows(kept)] if kept.height else []
     with ThreadPoolExecutor(settings.threads) as pool:
-        for part, prepared in ahead(_prepared(new, clip, settings, pool)):
-            tables.append(encode(part["image_id"].to_list(), prepared, clip))
+        tables += encoded(ahead(_batches(new, clip, settings, pool)), clip)
     if not tables:
         return IMAGE_EMBEDDINGS.empty(clip.dim), 0
     table = pa.concat_tables(IMAGE_EMBEDDINGS.check(part) for part in tables)
@@ -121,21 +139,37 @@ def kept_rows(rows: pl.DataFrame) -> pa.Table:
     )
 
 
-def encode(image_ids: list[str], prepared: list[Prepared], clip: Clip) -> pa.Table:
-    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and zeros."""
-    usable = [item.pixels for item in prepared if item.pixels is not None]
-    x_ND: NDArray[np.float16] = np.zeros((len(prepared), clip.dim), dtype=np.float16)
-    has_N = np.array([item.pixels is not None for item in prepared], dtype=np.bool_)
-    if usable:
-        x_ND[has_N] = clip.encode_pixels(torch.stack(usable)).astype(np.float16)
-    decoded = [item.decoded for item in prepared]
+def encoded(batches: Iterable[Batch], clip: Clip) -> Iterator[pa.Table]:
+    """Rows of IMAGE_EMBEDDINGS of each batch; a GPU is given the next before one is waited for."""
+    waiting: tuple[Batch, Tensor | None] | None = None
+    for batch in batches:
+        launched = None if batch.pixels is None else clip.launch(batch.pixels)
+        if waiting:
+            yield embedded(*waiting, clip.dim)
+        waiting = (replace(batch, pixels=None), launched)
+    if waiting:
+        yield embedded(*waiting, clip.dim)
+
+
+def embedded(batch: Batch, usable_ND: Tensor | None, dim: int) -> pa.Table:
+    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and zeros.
+
+    Args:
+        batch: The images.
+        usable_ND: Unit vectors of those that are `OK`.
+        dim: Length of a vector.
+    """
+    x_ND: NDArray[np.float16] = np.zeros((len(batch.prepared), dim), dtype=np.float16)
+    if usable_ND is not None:
+        has_N = np.array([item.outcome is Outcome.OK for item in batch.prepared], dtype=np.bool_)
+        x_ND[has_N] = usable_ND.cpu().numpy()
     columns = {
-        "image_id": pa.array(image_ids, pa.string()),
-        "status": pa.array([str(item.outcome) for item in prepared], pa.string()),
-        "phash": pa.array([d.phash if d else None for d in decoded], pa.uint64()),
-        "width": pa.array([d.width if d else None for d in decoded], pa.int32()),
-        "height": pa.array([d.height if d else None for d in decoded], pa.int32()),
-        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), clip.dim),
+        "image_id": pa.array(batch.image_ids, pa.string()),
+        "status": pa.array([str(item.outcome) for item in batch.prepared], pa.string()),
+        "phash": pa.array([item.phash for item in batch.prepared], pa.uint64()),
+        "width": pa.array([item.width for item in batch.prepared], pa.int32()),
+        "height": pa.array([item.height for item in batch.prepared], pa.int32()),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), dim),
     }
     return pa.table(columns)
 
@@ -144,10 +178,29 @@ def prepare(fetched: Fetched, preprocess: Preprocess, image_px: int, max_pixels:
     """The preprocessed picture of an answer, or its error class."""
     if fetched.outcome is not Outcome.OK:
         return Prepared(outcome=fetched.outcome)
-    decoded = decode(fetched.content, max_pixels, image_px)
-    if isinstance(decoded, Outcome):
-        return Prepared(outcome=decoded)
-    return Prepared(outcome=Outcome.OK, decoded=decoded, pixels=preprocess(decoded.picture))
+    found = decode(fetched.content, max_pixels, image_px)
+    if isinstance(found, Outcome):
+        return Prepared(outcome=found)
+    return Prepared(
+        outcome=Outcome.OK,
+        width=found.width,
+        height=found.height,
+        phash=found.phash,
+        pixels=preprocess(found.picture),
+    )
+
+
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], num_ahead: int
+) -> Iterator[T]:
+    """`work` of each item, in order; no more than `num_ahead` items are taken ahead."""
+    under_way: deque[Future[T]] = deque()
+    for item in items:
+        if len(under_way) >= num_ahead:
+            yield under_way.popleft().result()
+        under_way.append(pool.submit(work, item))
+    while under_way:
+        yield under_way.popleft().result()
 
 
 def ahead(batches: Generator[T]) -> Generator[T]:
@@ -164,6 +217,18 @@ def ahead(batches: Generator[T]) -> Generator[T]:
             thread.submit(batches.close).result()
 
 
+def _batches(
+    rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
+) -> Generator[Batch]:
+    for part, prepared in _prepared(rows, clip, settings, pool):
+        pixels = [item.pixels for item in prepared if item.pixels is not None]
+        yield Batch(
+            image_ids=part["image_id"].to_list(),
+            prepared=[replace(item, pixels=None) for item in prepared],
+            pixels=clip.stack(pixels) if pixels else None,
+        )
+
+
 def _prepared(
     rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
 ) -> Generator[tuple[pl.DataFrame, list[Prepared]]]:
@@ -173,4 +238,4 @@ def _prepared(
     with bodies(rows, settings.sources) as answer:
         for part in rows.iter_slices(settings.batch_images):
             answers = map(answer, part.iter_rows(named=True))
-            yield part, list(pool.map(ready, answers))
+            yield part, list(in_order(pool, ready, answers, 2 * settings.threads))

@@ -88,6 +88,7 @@ FLOW = (
         writes=(IMAGE_EMBEDDINGS,),
         ray=True,
         resumable=True,
+        version=2,
     ),
     Step(
         name="visual_targets",

@@ -20,7 +20,7 @@ from pipelines.contract import Artifact, ContractError, Counts, Run, Table
 from pipelines.dumps import Dump
 
 ALL_MONTHS = "all"
-SMALL_FILE_BYTES = 1 << 20
+SMALL_FILE_BYTES = 1 << 22
 SHOWN_CHARS = 40  # of a setting's value in a reason
 
 Depends = Mapping[str, Any]
@@ -199,6 +199,8 @@ def contract(output: Table | Artifact) -> str:
 def describe(config: Any, *, folders: bool = True) -> Any:
     """`config` as plain data; fields marked as locations count by what lies there.
 
+    Names that stand for files of their own count by both.
+
     Args:
         config: Of a step.
         folders: Whether folders count, too: what grows in them is data rather than a setting.
@@ -211,9 +213,12 @@ def describe(config: Any, *, folders: bool = True) -> Any:
         location = entry.metadata.get("location")
         if location == "external" or (location and not folders and Path(value).is_dir()):
             continue
+        named = entry.metadata.get("names_files", lambda value: None)(value)
         described[entry.name] = (
             identity(Path(value)) if location and value else describe(value, folders=folders)
         )
+        if named is not None:
+            described[f"{entry.name}_files"] = identity(named)
     return described
 
 

@@ -1,12 +1,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from embed.clip import TINY_FOLDER, clip_identity, load_clip, unit_rows
+from embed.clip import clip_identity, load_clip, unit_rows
+from embed.config import TINY_FOLDER
 from embed.tiny_clip.package import MERGES, SHIPPED
 from embed.tiny_clip.pictures import FACETS, Picture, draw
 from pipelines.contract import ConfigError, MissingInputError
@@ -121,7 +123,7 @@ def test_a_config_that_is_no_config_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("precision", "int8"), ("device", "cuda")])
-def test_a_wrong_precision_or_absent_device_is_refused_by_name(name: str, value: str) -> None:
+def test_a_wrong_precision_or_absent_device_is_refused_by_name(name: str, value: Any) -> None:
     if name == "device" and torch.cuda.is_available():
         pytest.skip("this machine has the device")
     with pytest.raises(ConfigError, match=name):

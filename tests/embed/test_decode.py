@@ -51,13 +51,29 @@ def test_each_format_gives_the_picture(format_: str) -> None:
 def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_keeps_its_size_on_record() -> None:
     found = decoded(body(CAT.resize((960, 960)), "JPEG"))
     assert (found.width, found.height) == (960, 960)
-    assert 128 <= found.picture.width < 960
+    assert found.picture.size == (120, 120)
 
 
-def test_the_first_frame_of_an_animation_is_taken() -> None:
+def test_a_large_picture_of_a_format_that_cannot_be_reduced_is_so_afterwards() -> None:
+    found = decoded(body(CAT.resize((960, 800), Image.Resampling.NEAREST), "PNG"))
+    assert (found.width, found.height) == (960, 800)
+    assert found.picture.size == (160, 134)
+    assert far(found.picture.resize(CAT.size), CAT) < 12
+
+
+@pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG", "AVIF"])
+def test_the_first_frame_of_an_animation_is_taken(format_: str) -> None:
     other = Image.new("RGB", CAT.size, (0, 255, 0))
-    moving = body(CAT, "GIF", save_all=True, append_images=[other], duration=50)
+    moving = body(CAT, format_, save_all=True, append_images=[other, CAT], duration=50)
     assert far(decoded(moving).picture, CAT) < 12
+
+
+def test_progressive_grey_and_two_tone_pictures_are_decoded() -> None:
+    assert far(decoded(body(CAT, "JPEG", quality=92, progressive=True)).picture, CAT) < 12
+    grey = CAT.convert("L")
+    assert far(decoded(body(grey, "JPEG", quality=92)).picture, grey.convert("RGB")) < 12
+    two_tone = CAT.convert("1")
+    assert far(decoded(body(two_tone, "PNG")).picture, two_tone.convert("RGB")) < 1
 
 
 def test_cmyk_and_sixteen_bit_and_palette_give_the_same_picture() -> None:
@@ -71,15 +87,34 @@ def test_cmyk_and_sixteen_bit_and_palette_give_the_same_picture() -> None:
 def test_transparency_lies_on_white() -> None:
     clear = Image.new("RGBA", (32, 32), (200, 0, 0, 0))
     assert decoded(body(clear, "PNG")).picture.getpixel((5, 5)) == (255, 255, 255)
+    palette = CAT.quantize(16)
+    corner = palette.getpixel((0, 0))
+    assert isinstance(corner, int)
+    found = decoded(body(palette, "PNG", transparency=corner)).picture
+    assert found.getpixel((0, 0)) == (255, 255, 255)
+    assert decoded(body(clear.convert("LA"), "PNG")).picture.getpixel((5, 5)) == (255, 255, 255)
 
 
-def test_exif_orientation_is_undone_and_swaps_the_recorded_size() -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation_is_undone_and_swaps_the_recorded_size(
+    orientation: int, format_: str
+) -> None:
     tall = CAT.resize((60, 90))
+    stored = {
+        1: tall,
+        2: tall.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        3: tall.rotate(180),
+        4: tall.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        5: tall.transpose(Image.Transpose.TRANSPOSE),
+        6: tall.rotate(90, expand=True),
+        7: tall.transpose(Image.Transpose.TRANSVERSE),
+        8: tall.rotate(270, expand=True),
+    }
     exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = body(tall.rotate(90, expand=True), "JPEG", exif=exif, quality=95)
-    found = decoded(turned)
-    assert (found.width, found.height) == (60, 90)
+    exif[0x0112] = orientation
+    found = decoded(body(stored[orientation], format_, exif=exif, quality=95))
+    assert (found.width, found.height) == found.picture.size == (60, 90)
     assert far(found.picture, tall) < 12
 
 

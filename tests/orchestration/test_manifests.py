@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from embed.clip import clip_identity
+from embed.config import ClipConfig
 from orchestration import profiles
 from orchestration.flow import FLOW
 from orchestration.manifests import (
@@ -120,3 +122,18 @@ def test_the_lineage_follows_settings_before_a_step_but_no_data(tmp_path: Path) 
         ("evidence.max_images=1", False),
     ):
         assert (of(profiles.override(profile, [word])) != before) == changes_it, word
+
+
+def test_a_model_counts_by_its_weights_and_not_by_its_name_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "open_clip_model.safetensors").write_bytes(b"first")
+    mine = ClipConfig(model=f"local-dir:{folder}")
+    before = describe(mine)
+    assert before == describe(mine)
+    (folder / "open_clip_model.safetensors").write_bytes(b"other")
+    assert before != describe(mine)
+    shipped = dict(describe(ClipConfig())["model_files"])
+    digest = clip_identity("tiny").weights_sha256
+    assert shipped["open_clip_model.safetensors"] == digest
+    assert "model_files" not in describe(ClipConfig(model="ViT-B-32", pretrained="openai"))

@@ -1,0 +1,208 @@
+"""`make bench-embed`: the step embed_images beside what its parts can do alone.
+
+Photos are generated (`photos`), large encoders have random weights: neither changes a speed. The
+step runs as in the flow, through Ray Data from an archive to the table, on all processors; the
+encoder alone runs over tensors that are ready, on the same processors, in the same minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from orchestration.bench.decoding import decode_speeds
+from orchestration.bench.embedding import Encoder, random_weights, write_archive, write_media
+from orchestration.bench.kills import kill_again_and_again
+from orchestration.bench.measure import measure
+from orchestration.bench.photos import SIZE_CLASSES, mixed, photos
+
+BENCH = Path("runs/bench")
+NUM_IMAGES, QUICK_IMAGES = 20_000, 2_000
+NUM_DISTINCT, QUICK_DISTINCT = 300, 60
+NUM_KILLS, QUICK_KILLS = 10, 3
+NUM_HTTP, QUICK_HTTP = 100_000, 2_000
+# The slow model sees as many of the images as fit into this time, at the speed of its encoder.
+LIMIT_S, QUICK_LIMIT_S = 1_200.0, 20.0
+DECODE_S, QUICK_DECODE_S = 2.0, 0.3
+KILL_IMAGES = 2_560
+REFERENCE = "1080"
+CPU_MODELS = ("tiny", "ViT-B-32")
+GPU_MODEL, GPU_BATCH = "ViT-L-14", 256
+SHARD, QUICK_SHARD = 512, 64
+GOAL_RATIO, GOAL_DECODE, GOAL_HTTP = 0.9, 3.0, 0.999
+
+
+def main(
+    *,
+    quick: Annotated[bool, typer.Option(help="Few images, under three minutes.")] = False,
+    images: Annotated[int, typer.Option(help="Of the world; 0: 20000, or 2000 if quick.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of photos, weights and kills.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for results.")] = BENCH,
+    only: Annotated[str, typer.Option(help="decode, cpu, kills, http, gpu; several by comma.")] = (
+        "decode,cpu,kills,http,gpu"
+    ),
+) -> None:
+    """Measure decode, step, kills, HTTP and the GPU; print one table, write embed.json."""
+    console = Console()
+    parts = only.split(",")
+    work = out / "embed_work"
+    shutil.rmtree(work, ignore_errors=True)
+    with console.status("making photos"):
+        made = photos(QUICK_DISTINCT if quick else NUM_DISTINCT, seed)
+    result: dict[str, Any] = {"quick": quick, "seed": seed, "machine": _machine()}
+    if "decode" in parts:
+        with console.status("decode"):
+            result["decode"] = decode_part(made, QUICK_DECODE_S if quick else DECODE_S)
+    if {"cpu", "gpu"} & set(parts):
+        num = images or (QUICK_IMAGES if quick else NUM_IMAGES)
+        with console.status(f"writing an archive of {num:,} images"):
+            num_bytes = write_archive(mixed(made, num, seed), work / "archive")
+        result["world"] = {"num_images": num, "bytes": num_bytes, "shares": _shares()}
+    if "cpu" in parts:
+        result["cpu"] = cpu_part(result["world"]["num_images"], quick, work, console)
+    if "gpu" in parts and torch.cuda.is_available():
+        result["gpu"] = gpu_part(result["world"]["num_images"], work, console)
+    if "kills" in parts:
+        with console.status("killing the step"):
+            bodies = list(mixed(made, KILL_IMAGES, seed, ("640",)))
+            num_kills = QUICK_KILLS if quick else NUM_KILLS
+            result["kills"] = kill_again_and_again(bodies, num_kills, seed, work / "kills")
+    if "http" in parts and find_spec("orchestration.bench.embed_http"):
+        http = import_module("orchestration.bench.embed_http")
+        with console.status("HTTP"):
+            result["http"] = http.run(QUICK_HTTP if quick else NUM_HTTP, quick)
+    console.print(result_table(result))
+    (out / "embed.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def decode_part(made: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Any]:
+    """Images a second of one core, ours and plain Pillow's, at 1080 x 1350 and by size."""
+    by_size = decode_speeds(made, seconds)
+    return {**by_size[REFERENCE], "by_size": by_size}
+
+
+def cpu_part(num: int, quick: bool, work: Path, console: Console) -> dict[str, Any]:
+    """End to end and encoder alone, of each model, on all processors of this machine."""
+    found = {}
+    for model in CPU_MODELS:
+        weights = "" if model == "tiny" else random_weights(model, work / "weights")
+        encoder = Encoder(model=model, weights=weights)
+        with console.status(f"{model}: encoder alone"):
+            encode_only = _measured("encode", *encoder.words())["per_s"]
+        limit_s = QUICK_LIMIT_S if quick else LIMIT_S
+        shard = QUICK_SHARD if quick else SHARD
+        fitting = max(8 * shard, int(limit_s * encode_only))
+        with console.status(f"{model}: end to end"):
+            found[model] = end_to_end(encoder, min(num, fitting), shard, encode_only, work)
+    return found
+
+
+def gpu_part(num: int, work: Path, console: Console) -> dict[str, Any]:
+    """Forward alone, its share of the matmul rate, and end to end from JPEG, on all GPUs."""
+    weights = random_weights(GPU_MODEL, work / "weights")
+    encoder = Encoder(model=GPU_MODEL, weights=weights, batch=GPU_BATCH, gpu=True)
+    with console.status(f"{GPU_MODEL}: forward alone"):
+        forward = _measured("encode", *encoder.words())
+    with console.status(f"{GPU_MODEL}: end to end"):
+        limit = forward["per_s"] * torch.cuda.device_count()
+        found = end_to_end(encoder, num, SHARD, limit, work)
+    return {"model": GPU_MODEL, "num_gpus": torch.cuda.device_count(), **forward, **found}
+
+
+def end_to_end(
+    encoder: Encoder, num: int, shard: int, encode_only: float, work: Path
+) -> dict[str, Any]:
+    """The step on the first `num` images of the archive, beside `encode_only` images a second."""
+    root = work / f"run-{encoder.model}"
+    write_media(num, root)
+    archive = str(work / "archive")
+    told = ["step", *encoder.words(), f"--shard={shard}", str(root), archive]
+    read, peak_rss_bytes = _read(told)
+    if read["num_ok"] != num:
+        raise AssertionError(f"{encoder.model}: {read['num_ok']:.0f} of {num} images were embedded")
+    shutil.rmtree(root)
+    return {
+        "end_to_end_per_s": read["per_s"],
+        "whole_step_per_s": read["whole_step_per_s"],
+        "encode_only_per_s": encode_only,
+        "ratio": read["per_s"] / encode_only,
+        "num_images": num,
+        "peak_rss_bytes": peak_rss_bytes,
+    }
+
+
+def _measured(*told: str) -> dict[str, Any]:
+    return _read(told)[0]
+
+
+def _read(told: Sequence[str]) -> tuple[dict[str, Any], int]:
+    python = f"{shlex.quote(sys.executable)} -m orchestration.bench.embedding"
+    measured = measure(f"{python} {shlex.join(told)}")
+    return json.loads(measured.output.splitlines()[-1]), measured.peak_rss_bytes
+
+
+def result_table(result: Mapping[str, Any]) -> Table:
+    """One row a measurement: ours, what it is measured against, their ratio and its goal."""
+    table = Table("measured", "ours", "against", "ratio", "goal")
+    for name, size in result.get("decode", {}).get("by_size", {}).items():
+        goal = GOAL_DECODE if name == REFERENCE else None
+        against = f"Pillow {size['pil_per_s']:,.0f}"
+        row = (f"decode {name} px, a core", f"{size['ours_per_s']:,.0f}/s", against)
+        table.add_row(*row, *_judged(size["ratio"], goal))
+    models = dict(result.get("cpu", {}))
+    if "gpu" in result:
+        models[f"{result['gpu']['model']} (GPU)"] = result["gpu"]
+    for model, found in models.items():
+        against = f"encoder alone {found['encode_only_per_s']:,.0f}"
+        speed = (f"{model}, {found['num_images']:,} images", f"{found['end_to_end_per_s']:,.0f}/s")
+        table.add_row(*speed, against, *_judged(found["ratio"], GOAL_RATIO))
+        whole, peak = found["whole_step_per_s"], found["peak_rss_bytes"] / 1e9
+        table.add_row("  with its start", f"{whole:,.0f}/s", f"peak {peak:.2f} GB", "", "")
+    if "share_of_matmul" in result.get("gpu", {}):
+        rate = f"matmul {result['gpu']['matmul_flops_per_s'] / 1e12:,.0f} TFLOP/s"
+        share = f"{result['gpu']['share_of_matmul']:.2f}"
+        table.add_row("  forward, of matmul", f"{result['gpu']['per_s']:,.0f}/s", rate, share, "")
+    if kills := result.get("kills"):
+        equal = "[green]equal[/]" if kills["equal_tables"] else "[red]not equal[/]"
+        reworked = f"{kills['reworked']:,} of {kills['num_images']:,} again"
+        most = f"at most {kills['most_reworked']:,}"
+        table.add_row(f"{kills['kills']} kill -9", reworked, most, equal, "equal")
+    if http := result.get("http"):
+        sent, accounted = http["sent"], http["accounted"]
+        reached = f"{http['private_reached']} private reached"
+        row = (f"HTTP, {sent:,} images", f"{accounted:,} accounted", reached)
+        table.add_row(*row, *_judged(accounted / sent, GOAL_HTTP))
+    return table
+
+
+def _judged(ratio: float, goal: float | None) -> tuple[str, str]:
+    if goal is None:
+        return f"{ratio:.2f}", ""
+    return f"[{'green' if ratio >= goal else 'red'}]{ratio:.2f}[/]", str(goal)
+
+
+def _shares() -> dict[str, float]:
+    return {size_class.name: size_class.share for size_class in SIZE_CLASSES}
+
+
+def _machine() -> dict[str, Any]:
+    return {"cpus": os.cpu_count(), "platform": platform.platform(), "torch": torch.__version__}
+
+
+if __name__ == "__main__":
+    typer.run(main)
