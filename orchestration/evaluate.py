@@ -44,7 +44,9 @@ from pipelines.tables import INTERACTIONS
 Metrics = dict[str, Any]
 
 TFIDF = ("tfidf_items", "tfidf_users")
-MAX_RECALL_USERS = 2000  # the recall compares each with all others
+# Each is compared with all others. Ids are hashes, so the first in their order are a fair sample.
+MAX_RECALL_USERS = 2000
+MAX_TESTED_USERS = 4000
 
 
 def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> Counts:
@@ -125,15 +127,25 @@ def salience_metrics(truth: Truth, run: Run) -> Metrics:
 
 
 def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
-    """Grounding of the claims, and whether a persona fits its user's held-out images."""
+    """What personas are worth, in all and by verbalizer."""
     sides = side_by_side(config, personas, run)
     alone = sides.get(personas["verbalizer"][0]) if personas["verbalizer"].n_unique() == 1 else None
-    stated = stated_metrics(personas, run, config.seed) if alone is None else alone
-    metrics: Metrics = {"count": len(personas), **stated, "by_verbalizer": sides}
-    if not HELDOUT_TARGETS.read(run).num_rows:
-        return metrics
+    told = told_metrics(config, personas, run) if alone is None else alone
+    return {"count": len(personas), **told, "by_verbalizer": sides}
+
+
+def told_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
+    """Grounding, diversity and held-out subreddits; with held-out images own versus other, too."""
+    return stated_metrics(personas, run, config.seed) | own_metrics(config, personas, run)
+
+
+def own_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
+    """Whether a persona fits its user's held-out images better than another user's does."""
     heldout = _frame(HELDOUT_TARGETS, run).sort("user_id")
     both = heldout.join(personas.select("user_id", "persona"), on="user_id", how="inner")
+    both = both.head(MAX_TESTED_USERS)
+    if both.is_empty():
+        return {}
     clip = load_clip(config.clip.model, config.clip.pretrained)
     text_UD = clip.encode_texts(
         [clip_text(Persona.model_validate_json(text)) for text in both["persona"]]
@@ -141,7 +153,7 @@ def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) ->
     won, p_value = own_versus_other(
         unit(text_UD), matrix(both["embedding"]), config.permutations, config.seed
     )
-    return metrics | {"own_vs_other": won, "permutation_p": p_value, "tested_users": len(both)}
+    return {"own_vs_other": won, "permutation_p": p_value, "tested_users": len(both)}
 
 
 def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
@@ -176,7 +188,7 @@ def side_by_side(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Me
         outcomes = [verbalize_user(user, config.seed) for user in users]
         rows, _ = outcome_tables(users, outcomes, GroundedVerbalizer.name)
         found[GroundedVerbalizer.name] = pl.DataFrame(pl.from_arrow(rows))
-    return {name: stated_metrics(rows, run, config.seed) for name, rows in found.items()}
+    return {name: told_metrics(config, rows, run) for name, rows in found.items()}
 
 
 def _subreddits(rows: pl.DataFrame, users: Collection[str]) -> dict[str, frozenset[str]]:

@@ -7,7 +7,7 @@ by attention, each followed by its snippets, then tags, then images.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,7 @@ from persona.budget import (
     within,
 )
 from persona.config import EvidenceConfig
+from persona.demographics import BANDS, band_rows, states_any
 from persona.items import IMAGE, SNIPPET, SUBREDDIT, TAG, tag_id
 from persona.neighbours import Anchors, neighbour_rows
 from persona.privacy import mentions_sensitive, sensitive_category
@@ -36,6 +37,7 @@ from persona.taste import (
 )
 from persona.topics import is_allowed
 
+_HIDDEN = {"user_id": pl.String, "subreddit": pl.String}
 _COLUMNS = EVIDENCE.schema.names
 _WEIGHT_DIGITS = 3  # what the evidence hash covers: less would change personas by rounding noise
 
@@ -53,6 +55,8 @@ class ShardInputs:
         snippets: Columns of SNIPPETS.
         images: One row a user and image: user_id, image_id, url, phash, subreddit.
         image_vectors: Their CLIP vectors, unit rows [I, D], in the order of `images`.
+        hidden: user_id, subreddit: what was taken out of the above, and may not be inferred either.
+        bands: Demographics that may be stated: columns of `persona.demographics.BANDS`.
     """
 
     user_ids: list[str]
@@ -63,6 +67,8 @@ class ShardInputs:
     snippets: pl.DataFrame
     images: pl.DataFrame
     image_vectors: Floats
+    hidden: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_HIDDEN))
+    bands: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BANDS))
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,9 @@ def assemble(
     tags = tag_rows(inputs, vocabulary, populations, config.tags_per_facet)
     images = image_rows(inputs, config.max_images)
     visual = within(
-        pl.concat([tags, images, *_inferred(inputs, allowed, anchors, config)]).sort(
-            "user_id", "order", maintain_order=True
-        ),
+        pl.concat(
+            [tags, images, band_rows(inputs.bands), *_inferred(inputs, allowed, anchors, config)]
+        ).sort("user_id", "order", maintain_order=True),
         ["user_id"],
         pl.lit(int(config.token_budget * VISUAL_SHARE)),
     )
@@ -107,6 +113,7 @@ def assemble(
         .with_columns(budget=config.token_budget - pl.col("spent").fill_null(0).cast(pl.Int64))
     )
     harmless = inputs.snippets.filter(~mentions_sensitive(pl.col("text")))
+    harmless = harmless.filter(~states_any(harmless["text"]))
     written = subreddit_rows(divide_budget(shares), harmless)
     rows = pl.concat([written, visual]).sort("user_id", "order", maintain_order=True)
     return Assembled(
@@ -238,7 +245,8 @@ def _inferred(
 ) -> list[pl.DataFrame]:
     if anchors is None:
         return []
-    return [neighbour_rows(inputs.user_ids, inputs.z, own, anchors, config.cold_subreddits)]
+    known = pl.concat([own.select(*_HIDDEN), inputs.hidden.select(*_HIDDEN)])
+    return [neighbour_rows(inputs.user_ids, inputs.z, known, anchors, config.cold_subreddits)]
 
 
 def _allowed(rows: pl.DataFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pipelines.contract import ConfigError
 
 VERBALIZERS = ("grounded", "openai", "transformers")
+MAX_MIN_USERS = 255  # users of a pair of subreddits are counted in one byte
 MAX_TOKEN_BUDGET = 4096  # ZIPP: gains saturate near 2K tokens, invented details past 8K.
 
 
@@ -19,9 +20,11 @@ class EvidenceConfig:
         max_subreddits: Subreddits that share the budget.
         tags_per_facet: Visual tags kept for each facet.
         max_images: Exemplar images, those nearest p(z_u).
-        min_users: k of k-anonymity: subreddits that fewer users attend to are no evidence, for
-            their name alone would say who it is. Holds among at least 1,000 users.
+        min_users: k of k-anonymity, at most 255: what fewer users share is no evidence, be it one
+            subreddit or two of them together, for it would say who it is. Holds among at least
+            1,000 users.
         cold_subreddits: Users with fewer subreddits get interests inferred from alike users, too.
+        demographics: Whether age band and region are evidence, of users who state them.
     """
 
     token_budget: int = 2048
@@ -30,10 +33,13 @@ class EvidenceConfig:
     max_images: int = 4
     min_users: int = 5
     cold_subreddits: int = 3
+    demographics: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.token_budget <= MAX_TOKEN_BUDGET:
             raise ConfigError(f"token_budget={self.token_budget}: expected 1 to {MAX_TOKEN_BUDGET}")
+        if not 0 <= self.min_users <= MAX_MIN_USERS:
+            raise ConfigError(f"min_users={self.min_users}: expected 0 to {MAX_MIN_USERS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +63,7 @@ class VerbalizeConfig:
     api_key_file: str = field(default="", metadata={"location": "external"})
     max_output_tokens: int = 800
     temperature: float = 0.0
-    archive: str = ""
+    archive: str = field(default="", metadata={"location": True})
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 PATIENCE_S = 120.0
 TIMEOUT_S = 120.0
+CLIENT_REQUESTS = 16  # of one client: it looks through all its connections at every request
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # HTTP statuses
 MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
 
@@ -45,7 +47,7 @@ def _response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": told}
 
 
-_PERSONA_FORMAT = _response_format("persona", persona_json_schema())
+PERSONA_FORMAT = _response_format("persona", persona_json_schema())
 _REWRITE_FORMAT = _response_format("rewritten", rewrite_schema())
 
 
@@ -53,14 +55,22 @@ class EndpointError(RuntimeError):
     """The endpoint does not serve: unreachable, overloaded, or refusing all requests.
 
     Finished users are staged; the same command goes on where this one stopped.
+
+    Args:
+        message: What is wrong, and what to do.
+        outcomes: Of the users in the call, in order; None of those that were not answered.
     """
+
+    def __init__(self, message: str, outcomes: Sequence[Outcome | None] = ()) -> None:
+        super().__init__(message)
+        self.outcomes = outcomes
 
 
 class EndpointVerbalizer:
     """`Verbalizer` over HTTP.
 
     Args:
-        client: Retries nothing itself.
+        clients: Asked by turns; they retry nothing themselves.
         config: Model, limits, seed.
         max_in_flight: Requests under way at once, at most.
         patience_s: How long the server may answer nothing.
@@ -68,12 +78,12 @@ class EndpointVerbalizer:
 
     def __init__(
         self,
-        client: AsyncOpenAI,
+        clients: Sequence[AsyncOpenAI],
         config: VerbalizeConfig,
         max_in_flight: int,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._client = client
+        self._clients, self._turns = clients, cycle(clients)
         self._config = config
         self._pacing = Pacing(max_in_flight, patience_s)
         self._spent: Counter[str] = Counter()
@@ -84,18 +94,17 @@ class EndpointVerbalizer:
     def connect(
         cls, config: VerbalizeConfig, max_in_flight: int, patience_s: float = PATIENCE_S
     ) -> EndpointVerbalizer:
-        """A verbalizer with a client of its own.
+        """A verbalizer with clients of its own.
 
         Raises:
             ConfigError: The key file is not there or empty.
         """
-        client = AsyncOpenAI(
-            base_url=config.base_url,
-            api_key=_read_key(config.api_key_file),
-            max_retries=0,
-            timeout=TIMEOUT_S,
-        )
-        return cls(client, config, max_in_flight, patience_s)
+        key = _read_key(config.api_key_file)
+        clients = [
+            AsyncOpenAI(base_url=config.base_url, api_key=key, max_retries=0, timeout=TIMEOUT_S)
+            for _ in range(-(-max_in_flight // CLIENT_REQUESTS))
+        ]
+        return cls(clients, config, max_in_flight, patience_s)
 
     @property
     def name(self) -> str:
@@ -106,9 +115,17 @@ class EndpointVerbalizer:
         """One outcome for each user, in order.
 
         Raises:
-            EndpointError: The server does not serve.
+            EndpointError: The server does not serve; holds the outcomes of those it answered.
         """
-        return list(await asyncio.gather(*(self._verbalize(user) for user in users)))
+        asked = [asyncio.ensure_future(self._verbalize(user)) for user in users]
+        try:
+            return list(await asyncio.gather(*asked))
+        except EndpointError as error:
+            for one in asked:
+                one.cancel()
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            error.outcomes = [None if isinstance(o, BaseException) else o for o in told]
+            raise
 
     def spent(self) -> dict[str, int]:
         """Requests, retries, repairs and tokens since this was last asked."""
@@ -119,13 +136,12 @@ class EndpointVerbalizer:
 
     async def close(self) -> None:
         """Close the connections, while the event loop still runs."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def _verbalize(self, user: UserEvidence) -> Outcome:
         messages = persona_messages(user)
-        return await self._converse(
-            messages, _PERSONA_FORMAT, lambda reply: read_reply(reply, user)
-        )
+        return await self._converse(messages, PERSONA_FORMAT, lambda reply: read_reply(reply, user))
 
     async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
         """A prompt in the role of a persona.
@@ -178,16 +194,19 @@ class EndpointVerbalizer:
         return reply, None
 
     async def _request(self, messages: list[Message], form: dict[str, Any]) -> ChatCompletion:
-        create: Any = self._client.chat.completions.create
+        body = {
+            "model": self._config.model,
+            "messages": messages,
+            "response_format": form,
+            "max_tokens": self._config.max_output_tokens,
+            "temperature": self._config.temperature,
+            "seed": self._config.seed,
+        }
         self._spent["requests"] += 1
         try:
-            completion: ChatCompletion = await create(
-                model=self._config.model,
-                messages=messages,
-                response_format=form,
-                max_tokens=self._config.max_output_tokens,
-                temperature=self._config.temperature,
-                seed=self._config.seed,
+            # Not `chat.completions.create`, which walks through the whole schema every time.
+            completion = await next(self._turns).post(
+                "/chat/completions", body=body, cast_to=ChatCompletion
             )
         except openai.APIStatusError as error:
             if error.status_code in TRANSIENT:
@@ -226,6 +245,8 @@ def read_reply(reply: str, user: UserEvidence) -> Outcome:
             return Failed(Failure.INVALID_JSON, "not a JSON object")
         path = ".".join(map(_known, first["loc"]))
         return Failed(Failure.SCHEMA, f"{path or 'object'}: {first['type']}, {_told(first)}")
+    if persona.demographics:
+        return Failed(Failure.SCHEMA, "demographics: not in the schema")
     return find_failure(persona, user, SYSTEM_PROMPT) or persona
 
 

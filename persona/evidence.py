@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,10 @@ from numpy.typing import NDArray
 
 from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
+from persona.anonymity import COMBINATION, MIN_HIDING, RARE, Crowd, attended, without_hidden
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig, PersonaResources
+from persona.demographics import BANDS, stated_bands
 from persona.neighbours import MAX_ANCHORS, Anchors
 from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shards import Shard, UserTable, plan_shards
@@ -30,7 +31,6 @@ from pipelines.tables import MEDIA, SNIPPETS
 
 POPULATIONS = "tag_populations"  # in the metadata of the files of EVIDENCE
 MIN_ANCHOR_SUBREDDITS = 3
-MIN_HIDING = 1000  # users; among fewer, nearly every subreddit is one of few
 _BATCH_USERS = 8192
 
 
@@ -41,23 +41,30 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
     user_ids = USER_EMBEDDINGS.read(run, columns=["user_id"]).column("user_id")
     shards = plan_shards(user_ids, resources.shard_users)
     folder = run.staged(EVIDENCE)
-    tables = _UserTables(run)
+    scratch = folder.parent / "_spill"
+    scratch.mkdir(parents=True, exist_ok=True)
+    tables = _UserTables(run, config.demographics)
     if len(shards) > 1:
-        tables.spill(shards, folder.parent / "_spill")
+        tables.spill(shards, scratch)
     # Users who come later are compared with the same population, without reading it again.
     metadata = {POPULATIONS: populations.to_json()}
     if not shards:
         EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
-    anchors, rare = load_anchors(run), rare_subreddits(run, config.min_users, len(user_ids))
-    told, rows, dropped = 0, 0, Counter[str]()
+    anchors = load_anchors(run)
+    crowd = _crowd(tables, shards, config.min_users, scratch / "pairs")
+    told, rows, dropped = 0, 0, Counter({RARE: 0, COMBINATION: 0})
     for shard in shards:
-        inputs = without_rare(tables.read(shard, vocabulary), rare)
+        inputs = tables.read(shard, vocabulary)
+        if crowd is not None:
+            hidden = crowd.hidden(attended(inputs.salient, inputs.bands))
+            dropped.update(hidden["rule"].to_list())
+            inputs = without_hidden(inputs, hidden)
         assembled = assemble(inputs, vocabulary, populations, config, anchors)
         EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
         dropped.update(assembled.dropped)
         run.progress(shard.index + 1, len(shards), "shards")
-    shutil.rmtree(folder.parent / "_spill", ignore_errors=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     return Counts(
         rows_in=len(user_ids),
         rows_out=told,
@@ -81,30 +88,19 @@ def load_populations(run: Run) -> Populations:
     return Populations.from_json(found)
 
 
-def rare_subreddits(run: Run, min_users: int, num_users: int) -> frozenset[str]:
-    """Subreddits that fewer than `min_users` attend to; none in a population too small to hide."""
-    if num_users < MIN_HIDING:
-        return frozenset()
+def _crowd(
+    tables: _UserTables, shards: Sequence[Shard], min_users: int, scratch: Path
+) -> Crowd | None:
+    """What how many users share; None of a population too small to hide in."""
+    if sum(shard.num_users for shard in shards) < MIN_HIDING:
+        return None
     counts: Counter[str] = Counter()
-    for batch in SALIENT_SUBREDDITS.dataset(run).to_batches(columns=["subreddit"]):
-        for entry in batch.column("subreddit").value_counts().to_pylist():
-            counts[entry["values"]] += entry["counts"]
-    return frozenset(name for name, count in counts.items() if count < min_users)
-
-
-def without_rare(inputs: ShardInputs, rare: frozenset[str]) -> ShardInputs:
-    """The inputs of a shard without all that stands in rare subreddits."""
-    if not rare:
-        return inputs
-    is_common = ~pl.col("subreddit").is_in(list(rare))
-    kept = inputs.images["subreddit"].is_in(list(rare)).not_()
-    return replace(
-        inputs,
-        salient=inputs.salient.filter(is_common),
-        snippets=inputs.snippets.filter(is_common),
-        images=inputs.images.filter(kept),
-        image_vectors=inputs.image_vectors[kept.to_numpy()],
-    )
+    for shard in shards:
+        counts.update(dict(tables.attended(shard)["subreddit"].value_counts().iter_rows()))
+    crowd = Crowd(counts, min_users, scratch)
+    for shard in shards:
+        crowd.add(tables.attended(shard))
+    return crowd
 
 
 def load_anchors(run: Run) -> Anchors:
@@ -162,8 +158,8 @@ def _clip_batches(run: Run) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
 class _UserTables:
     """The step's inputs, by shard."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, demographics: bool) -> None:
+        self._run, self._demographics = run, demographics
         self._by_user = {
             "users": UserTable(
                 USER_EMBEDDINGS, run, ["user_id", "embedding", "clip_embedding", "has_images"]
@@ -185,19 +181,31 @@ class _UserTables:
         for name, table in self._by_user.items():
             table.spill(shards, folder / name)
 
+    def attended(self, shard: Shard) -> pl.DataFrame:
+        """What each user of one shard attends to and states: see `anonymity.attended`."""
+        salient = _frame(self._by_user["salient"].read(shard))
+        return attended(salient, self._bands(shard, salient))
+
+    def _bands(self, shard: Shard, salient: pl.DataFrame) -> pl.DataFrame:
+        if not self._demographics:
+            return pl.DataFrame(schema=BANDS)
+        return stated_bands(_frame(self._by_user["snippets"].read(shard)), salient)
+
     def read(self, shard: Shard, vocabulary: TagVocabulary) -> ShardInputs:
         """The inputs of one shard."""
         users = self._by_user["users"].read(shard).sort_by("user_id")
         images, image_ID = self._images(self._by_user["images"].read(shard), vocabulary)
+        salient = _frame(self._by_user["salient"].read(shard))
         return ShardInputs(
             user_ids=users.column("user_id").to_pylist(),
             clip=vectors(users.column("clip_embedding")),
             z=vectors(users.column("embedding")),
             has_images=users.column("has_images").to_numpy(),
-            salient=_frame(self._by_user["salient"].read(shard)),
+            salient=salient,
             snippets=_frame(self._by_user["snippets"].read(shard)),
             images=images,
             image_vectors=image_ID,
+            bands=self._bands(shard, salient),
         )
 
     def _images(

@@ -18,7 +18,8 @@ SNIPPET = "snippet"
 TAG = "tag"
 IMAGE = "image"
 NEIGHBOUR = "neighbour"
-KINDS = (SUBREDDIT, SNIPPET, TAG, IMAGE, NEIGHBOUR)
+DEMOGRAPHIC = "demographic"  # shown to no model
+KINDS = (SUBREDDIT, SNIPPET, TAG, IMAGE, NEIGHBOUR, DEMOGRAPHIC)
 
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 
@@ -121,19 +121,28 @@ def shows_contact(text: str) -> bool:
     return bool(_CONTACT.search(text))
 
 
-def quotes(text: str, sources: Iterable[str]) -> bool:
-    """Whether `text` repeats six words in a row of any of `sources`, or all of a shorter one.
+def quotes(texts: Iterable[str], sources: Iterable[str]) -> bool:
+    """Whether a text repeats six words in a row of any of `sources`, or all of a shorter one.
 
     A source of one or two words is no quote: "nice cat" may be said by anybody.
     """
-    words = words_of(text)
-    said = {length: _runs(words, length) for length in range(WHOLE_WORDS, QUOTE_WORDS + 1)}
-    for source in map(words_of, sources):
-        length = min(len(source), QUOTE_WORDS)
-        if length >= WHOLE_WORDS and not said[length].isdisjoint(_runs(source, length)):
-            return True
-    return False
+    told = [words_of(text) for text in texts]
+    said = {
+        length: frozenset(run for words in told for run in _runs(words, length))
+        for length in range(WHOLE_WORDS, QUOTE_WORDS + 1)
+    }
+    return any(
+        not said[len(next(iter(runs)))].isdisjoint(runs) for runs in map(_told, sources) if runs
+    )
 
 
-def _runs(words: list[str], length: int) -> set[tuple[str, ...]]:
-    return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
+@lru_cache(maxsize=1024)
+def _told(source: str) -> frozenset[tuple[str, ...]]:
+    """The runs of words that would quote a source."""
+    words = words_of(source)
+    length = min(len(words), QUOTE_WORDS)
+    return frozenset(_runs(words, length)) if length >= WHOLE_WORDS else frozenset()
+
+
+def _runs(words: list[str], length: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(length)), strict=False)

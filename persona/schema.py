@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -56,6 +56,17 @@ class Trait(Claim):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z_ ]{0,30}$")]
 
 
+class Demographic(_Strict):
+    """What a user states of themselves, as a band: `age` 25-34, `region` Western Europe.
+
+    Taken from the evidence as it stands, never written by a verbalizer.
+    """
+
+    kind: Literal["age", "region"]
+    value: Annotated[str, Field(pattern=r"^[A-Za-z0-9+ \-]{2,30}$")]
+    evidence: Annotated[tuple[EvidenceId, ...], Field(min_length=1, max_length=1)]
+
+
 class Persona(_Strict):
     """One user in words.
 
@@ -72,6 +83,8 @@ class Persona(_Strict):
     aesthetic: Annotated[tuple[Taste, ...], Field(max_length=12)]
     affect: Annotated[tuple[Trait, ...], Field(max_length=8)]
     confidence: Share
+    # Empty unless switched on; not in the docstring, for models are shown that with the schema.
+    demographics: Annotated[tuple[Demographic, ...], Field(max_length=2)] = ()
 
     @field_validator("summary")
     @classmethod
@@ -111,5 +124,10 @@ def unknown_evidence(persona: Persona, evidence_ids: Collection[str]) -> list[st
 
 
 def persona_json_schema() -> dict[str, Any]:
-    """JSON schema of `Persona` with every property required and none additional."""
-    return Persona.model_json_schema()
+    """JSON schema of what a model writes of a `Persona`: every property required, none additional.
+
+    Demographics are no part of it.
+    """
+    schema = Persona.model_json_schema()
+    del schema["properties"]["demographics"], schema["$defs"]["Demographic"]
+    return schema

@@ -5,7 +5,7 @@ The deployment only converts: Arrow rows of EVIDENCE in, Arrow rows of PERSONAS 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,17 +17,18 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import PATIENCE_S, EndpointVerbalizer
+from persona.endpoint import PATIENCE_S, EndpointError, EndpointVerbalizer
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
 from persona.pictures import Pictures
 from persona.rewrite import Rewrite, Rewriter
 from persona.schema import Persona
-from persona.verbalizer import Failed, Failure, Verbalizer, outcome_tables
+from persona.verbalizer import Failed, Failure, Outcome, Verbalizer, outcome_tables
 
 APP = "personas"
 
-Answer = tuple[pa.Table, pa.Table, dict[str, int]]
+# (PERSONAS rows, QUARANTINE rows, what they cost, why users are missing among them: "" if none are)
+Answer = tuple[pa.Table, pa.Table, dict[str, int], str]
 
 
 class PersonaDeployment:
@@ -37,12 +38,19 @@ class PersonaDeployment:
         self._verbalizer = load()
 
     async def __call__(self, evidence: pa.Table, pictures: Pictures) -> Answer:
-        """(PERSONAS, QUARANTINE) rows of whole users, in their order, and what they cost."""
+        """What became of whole users, in their order; of a dead endpoint, as far as it came."""
         users = [
             replace(user, pictures=pictures.get(user.user_id, {})) for user in group_users(evidence)
         ]
-        outcomes = await self._verbalizer.verbalize(users)
-        return (*outcome_tables(users, outcomes, self._verbalizer.name), self._verbalizer.spent())
+        outcomes: Sequence[Outcome | None]
+        problem = ""
+        try:
+            outcomes = await self._verbalizer.verbalize(users)
+        except EndpointError as error:
+            outcomes, problem = error.outcomes, str(error)
+        told = [(u, o) for u, o in zip(users, outcomes, strict=True) if o is not None]
+        tables = outcome_tables([u for u, _ in told], [o for _, o in told], self._verbalizer.name)
+        return (*tables, self._verbalizer.spent(), problem)
 
     async def rewrite(self, prompt: str, persona: Persona) -> Rewrite | Failed:
         """The prompt in the role of the persona."""

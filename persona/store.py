@@ -18,21 +18,27 @@ from typing import Any, TypedDict
 import lancedb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from lancedb.index import FTS, BTree, IvfPq
 from numpy.typing import NDArray
 
 from persona.errors import StoreBusyError
-from persona.store_tables import HISTORY_SCHEMA, RUNS_SCHEMA, VECTORS, store_schema
+from persona.store_tables import (
+    HISTORY,
+    HISTORY_SCHEMA,
+    RUNS,
+    RUNS_SCHEMA,
+    TABLE,
+    VECTORS,
+    store_schema,
+)
+from persona.upserts import Upserts, literal, merge_new
 from pipelines.contract import ContractError, MissingInputError
 from pipelines.locks import held
 
-TABLE, HISTORY, RUNS = "personas", "history", "runs"
 OWNER_FILE = ".owner"
 READ_LAG = timedelta(seconds=2)  # a reader sees another process's commits after this long
 NUM_PROBES = 64  # IVF partitions that a search reads
 REFINE = 20  # candidates, times k, that are compared by their exact vectors
-_COMPARED = ("user_id", "persona", "evidence_hash", "verbalizer", "run_version", "made_utc")
 
 Vector = NDArray[np.float32] | Sequence[float]
 
@@ -56,6 +62,7 @@ class PersonaStore:
         self.location = str(location)
         self._db = lancedb.connect(self.location, read_consistency_interval=READ_LAG)
         self._tables: dict[str, Any] = {}
+        self._upserts = Upserts(self._tables)
 
     @classmethod
     def create(cls, location: Path | str, dim: int, clip_dim: int) -> PersonaStore:
@@ -76,7 +83,8 @@ class PersonaStore:
         """
         store = cls(location)
         try:
-            store._tables = {name: store._db.open_table(name) for name in (TABLE, HISTORY, RUNS)}
+            for name in (TABLE, HISTORY, RUNS):
+                store._tables[name] = store._db.open_table(name)
         except (ValueError, FileNotFoundError) as error:
             raise MissingInputError(
                 f"no persona store at {location}; run index_personas first"
@@ -119,45 +127,12 @@ class PersonaStore:
         is newer.
 
         Raises:
-            ContractError: A user appears twice (LanceDB would store both), or rows are of several
-                runs.
+            ContractError: A user appears twice, or rows are of several runs.
             StoreBusyError: Another process writes.
         """
-        ids = rows.column("user_id")
-        if not len(ids):
-            return
-        if pc.count_distinct(ids).as_py() != len(ids):
-            raise ContractError("upsert: a user_id appears twice in one batch")
-        runs = rows.select(RUNS_SCHEMA.names).group_by(RUNS_SCHEMA.names).aggregate([])
-        if len(runs) != 1:
-            raise ContractError(f"upsert: rows of {len(runs)} runs in one batch; send them apart")
-        (run,) = runs.to_pylist()
-        with self._writing():
-            stored = self.get_many(ids.to_pylist(), _COMPARED)
-            newer = stored.filter(pc.greater(stored.column("made_utc"), run["made_utc"]))
-            _merge(self._tables[RUNS], ["run_version"], runs)
-            changed = rows.select(HISTORY_SCHEMA.names).filter(_differs(rows, stored))
-            _merge(self._tables[HISTORY], ["user_id", "run_version"], changed)
-            rest = rows.filter(pc.invert(_among(ids, newer)))
-            self._replace(rest.cast(self._table.schema), stored, run["run_version"])
-
-    def _replace(self, rows: pa.Table, stored: pa.Table, run: str) -> None:
-        """Put rows of one run in place of what is stored of their users.
-
-        New rows are added before older ones are deleted, which is four times as fast as a merge: a
-        kill in between leaves both, of which readers take the newer, and the next try ends it.
-        """
-        is_same = pc.equal(stored.column("run_version"), run)
-        again = _among(rows.column("user_id"), stored.filter(is_same))
-        if pc.any(again).as_py():
-            merge = self._table.merge_insert("user_id").when_matched_update_all()
-            merge.when_not_matched_insert_all().execute(rows.filter(again))
-        if not pc.all(again).as_py():
-            self._table.add(rows.filter(pc.invert(again)))
-        older = _among(rows.column("user_id"), stored.filter(pc.invert(is_same)))
-        if pc.any(older).as_py():
-            users = ", ".join(map(_literal, rows.column("user_id").filter(older).to_pylist()))
-            self._table.delete(f"run_version != {_literal(run)} AND user_id IN ({users})")
+        if len(rows):
+            with self._writing():
+                self._upserts.upsert(rows)
 
     def retire(self, run_version: str) -> int:
         """Remove users that a run no longer has, and note that they ended; returns how many.
@@ -168,14 +143,14 @@ class PersonaStore:
         run = next((r for r in self.runs() if r["run_version"] == run_version), None)
         if run is None:
             raise ContractError(f"retire: no run {run_version!r} in the store")
-        gone = f"run_version != {_literal(run_version)}"
+        gone = f"run_version != {literal(run_version)}"
         with self._writing():
             ids = self._table.search().where(gone).select(["user_id"]).to_arrow().column("user_id")
             ended = {"user_id": ids, **{name: [run[name]] * len(ids) for name in run}}
             empty = {name: [None] * len(ids) for name in HISTORY_SCHEMA.names if name not in ended}
             if len(ids):
                 rows = pa.table({**ended, **empty}).select(HISTORY_SCHEMA.names)
-                _merge(self._tables[HISTORY], ["user_id", "run_version"], rows)
+                merge_new(self._tables[HISTORY], ["user_id", "run_version"], rows)
                 self._table.delete(gone)
         return len(ids)
 
@@ -215,20 +190,14 @@ class PersonaStore:
 
     def get(self, user_id: str, columns: Sequence[str] = ()) -> dict[str, Any] | None:
         """Some columns of one user, made_utc among them, or all; None if unknown."""
-        query = self._table.search().where(f"user_id = {_literal(user_id)}")
+        query = self._table.search().where(f"user_id = {literal(user_id)}")
         query = query.select(list(columns)) if columns else query
         rows: list[dict[str, Any]] = query.limit(4).to_list()
         return max(rows, key=lambda row: row["made_utc"], default=None)
 
-    def get_many(self, user_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
-        """Some columns of the users that are known among these, in no order."""
-        wanted = ", ".join(map(_literal, user_ids))
-        query = self._table.search().where(f"user_id IN ({wanted})" if wanted else "false")
-        return query.select(list(columns)).limit(1 + 4 * len(user_ids)).to_arrow()
-
     def history(self, user_id: str) -> list[dict[str, Any]]:
         """One user's rows of HISTORY, oldest first; a row without persona says the user ended."""
-        query = self._tables[HISTORY].search().where(f"user_id = {_literal(user_id)}")
+        query = self._tables[HISTORY].search().where(f"user_id = {literal(user_id)}")
         rows = query.limit(max(1, len(self.runs()))).to_list()
         return sorted(rows, key=lambda row: (row["made_utc"], row["run_version"]))
 
@@ -313,7 +282,7 @@ class PersonaStore:
         A deletion in place would leave their rows in old pages, and their ids in the record of the
         deletion itself, so every row that stays is written anew.
         """
-        stays = f"user_id NOT IN ({', '.join(map(_literal, user_ids))})"
+        stays = f"user_id NOT IN ({', '.join(map(literal, user_ids))})"
         copy = PersonaStore.create(target, *self.dims)
         for name, table in self._tables.items():
             query = table.search() if name == RUNS else table.search().where(stays)
@@ -363,44 +332,12 @@ def filters(where: Mapping[str, str]) -> str:
     conditions = []
     for name, value in where.items():
         if name == "verbalizer":
-            conditions.append(f"verbalizer = {_literal(value)}")
+            conditions.append(f"verbalizer = {literal(value)}")
         elif name.replace("_", "").replace("-", "").isalnum():
-            conditions.append(f"array_has(facets, {_literal(f'{name}={value}')})")
+            conditions.append(f"array_has(facets, {literal(f'{name}={value}')})")
         else:
             raise ValueError(f"filter {name!r}: expected `verbalizer` or the name of a facet")
     return " AND ".join(conditions)
-
-
-def _merge(table: Any, keys: list[str], rows: pa.Table) -> None:
-    """Insert the rows whose keys are not there yet."""
-    if len(rows):
-        merge = table.merge_insert(keys).when_not_matched_insert_all()
-        merge.execute(rows.cast(table.schema))
-
-
-def _differs(rows: pa.Table, stored: pa.Table) -> pa.Array:
-    """Which rows are of users that are new, or whose persona or its evidence is another.
-
-    A row of a run older than what is stored differs in any case.
-    """
-    ids = rows.column("user_id")
-    if not len(stored):
-        return pa.array([True] * len(rows))
-    place = pc.index_in(ids, value_set=_flat(stored, "user_id"))
-    same = pc.less_equal(_flat(stored, "made_utc").take(place), rows.column("made_utc"))
-    for name in ("persona", "evidence_hash", "verbalizer"):
-        before = pc.fill_null(_flat(stored, name).take(place), "")
-        same = pc.and_(same, pc.equal(before, pc.fill_null(_flat(rows, name), "")))
-    return pc.invert(pc.fill_null(same, False))
-
-
-def _among(ids: pa.ChunkedArray, stored: pa.Table) -> pa.Array:
-    return pc.is_in(ids, value_set=_flat(stored, "user_id"))
-
-
-def _flat(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name).combine_chunks()
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _link(source: str, target: str) -> None:
@@ -408,7 +345,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

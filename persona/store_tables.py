@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+TABLE, HISTORY, RUNS = "personas", "history", "runs"
 VECTORS = ("embedding", "clip_embedding")
 
 # A run of the flow that wrote personas; its version is the content address of what it wrote.

@@ -15,9 +15,14 @@ EVIDENCE = Table(
         [
             USER_ID,
             column("evidence_id", pa.string(), "short and stable: s:jazz, t1_abc, g:palette:neon"),
-            column("kind", pa.string(), "subreddit, snippet, tag, image or neighbour"),
+            column("kind", pa.string(), "subreddit, snippet, tag, image, neighbour or demographic"),
             column("subreddit", pa.string(), "where it comes from", nullable=True),
-            column("facet", pa.string(), "of a tag: palette, subject, ...", nullable=True),
+            column(
+                "facet",
+                pa.string(),
+                "of a tag: palette, subject, ...; age or region",
+                nullable=True,
+            ),
             column("text", pa.string(), "subreddit name, snippet, tag, or image url"),
             column("weight", pa.float32(), "attention share, tag z-score, ..."),
             column("tokens", pa.int32(), "charged to the budget"),

@@ -3,7 +3,7 @@
 The driver streams batches of users through the deployment's handle, a bounded number at once, and
 keeps every batch that comes back. A part of EVIDENCE is a shard: when its last batch is in, its
 batches become one part of PERSONAS and one of QUARANTINE. So a killed step, or one whose endpoint
-died, goes on at the first batch that is missing. Users whose evidence is as it was in the last run
+died, goes on with the users that are missing. Users whose evidence is as it was in the last run
 are not sent at all (`persona.earlier`).
 """
 
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from persona.config import PersonaResources, VerbalizeConfig
@@ -31,6 +33,8 @@ from persona.serve import Answer, serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
 
+ENDPOINT_USERS = 8  # in one call: a call costs as much as a request, and its users are one file
+RESCUE_S = 5.0  # for answers that are on their way when the endpoint has died
 MAX_SENDS = 3  # of one batch; a batch that kills every replica is at fault itself
 
 _OUTPUTS = (PERSONAS, QUARANTINE)
@@ -58,8 +62,11 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     if not files:
         raise MissingInputError(f"no evidence at {EVIDENCE.path(run)}; run build_evidence first")
     work, earlier = _Work(run, made_by(config)), Earlier(run, config)
-    per_call = resources.batch_users if config.verbalizer == "grounded" else 1
-    calls = max(2 * resources.replicas, resources.max_in_flight // per_call)
+    per_call = resources.batch_users
+    if config.verbalizer != "grounded":
+        per_call = min(ENDPOINT_USERS, -(-resources.max_in_flight // ENDPOINT_USERS))
+    # Twice what the requests take, for a call is as slow as the slowest of its users.
+    calls = max(2 * resources.replicas, 2 * resources.max_in_flight // per_call)
     with serving(config, resources, max_ongoing=calls) as handle:
         for done, path in enumerate(files, start=1):
             if not work.finished(path.stem):
@@ -87,13 +94,15 @@ def _pending(
     part: str, split: Split, per_call: int, config: VerbalizeConfig, work: _Work
 ) -> Iterator[_Batch]:
     """Batches of one evidence part that did not come back yet, with the pictures they show."""
-    evidence = split.fresh
+    ids = split.fresh.column("user_id")
+    kept = work.users(part)
+    evidence = split.fresh.filter(pc.invert(pc.is_in(ids, value_set=kept)))
     folder = work.pictures(part)
     if config.archive and config.verbalizer == "openai":
         extract_pictures(evidence, Path(config.archive), folder)
-    for index, rows in enumerate(user_batches(evidence, per_call)):
-        if not work.kept(part, index):
-            yield _Batch(part, index, rows, pictures_of(rows, folder))
+    batches = user_batches(evidence, per_call)
+    for index, rows in enumerate(batches, start=work.next_index(part)):
+        yield _Batch(part, index, rows, pictures_of(rows, folder))
 
 
 class _Work:
@@ -108,13 +117,21 @@ class _Work:
         """Whether all outputs of a part are staged."""
         return all((folder / f"{part}.parquet").exists() for folder in self._outputs.values())
 
-    def kept(self, part: str, index: int) -> bool:
-        """Whether a batch came back before; its last file is written last."""
-        return self._path(part, QUARANTINE, index).exists()
+    def users(self, part: str) -> pa.Array:
+        """Users of a part who came back before."""
+        found = [pq.read_table(path, columns=["user_id"]) for path in self._files(part)]
+        ids = [column for table in found for column in table.column("user_id").chunks]
+        return pa.concat_arrays([pa.array([], pa.string()), *ids])
+
+    def next_index(self, part: str) -> int:
+        """Of a batch: above all that came back before."""
+        return 1 + max(
+            (int(path.stem.rpartition("-")[2]) for path in self._files(part)), default=-1
+        )
 
     def keep(self, batch: _Batch, personas: pa.Table, quarantine: pa.Table, spent: Spent) -> None:
-        """Write what came back for a batch, and what it cost."""
-        for table, rows in ((PERSONAS, personas), (QUARANTINE, quarantine)):
+        """Write what came back for a batch; first what it cost, for that is spent in any case."""
+        for table, rows in ((QUARANTINE, quarantine), (PERSONAS, personas)):
             path = self._path(batch.part, table, batch.index)
             path.parent.mkdir(parents=True, exist_ok=True)
             table.write(path.parent, rows, path.stem, _as_metadata(spent))
@@ -146,6 +163,9 @@ class _Work:
         """Remove the working folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _files(self, part: str) -> list[Path]:
+        return sorted((self._folder / part).glob("*/batch-*.parquet"))
+
     def _path(self, part: str, table: Table, index: int) -> Path:
         return self._folder / part / table.name / f"batch-{index:06d}.parquet"
 
@@ -153,12 +173,25 @@ class _Work:
 def _stream(handle: DeploymentHandle, batches: Iterator[_Batch], calls: int, work: _Work) -> None:
     """Send batches, at most `calls` at once, and keep each as it comes back, oldest first."""
     under_way: deque[tuple[_Batch, DeploymentResponse]] = deque()
-    for batch in batches:
-        if len(under_way) >= calls:
+    try:
+        for batch in batches:
+            if len(under_way) >= calls:
+                _collect(handle, *under_way.popleft(), work)
+            under_way.append((batch, _send(handle, batch)))
+        while under_way:
             _collect(handle, *under_way.popleft(), work)
-        under_way.append((batch, _send(handle, batch)))
-    while under_way:
-        _collect(handle, *under_way.popleft(), work)
+    except EndpointError:
+        _rescue(under_way, work)
+        raise
+
+
+def _rescue(under_way: Iterable[tuple[_Batch, DeploymentResponse]], work: _Work) -> None:
+    """Keep what was answered before the endpoint died: it has been paid for."""
+    end = time.monotonic() + RESCUE_S
+    for batch, response in under_way:
+        with suppress(TimeoutError, RayError):
+            answer: Answer = response.result(timeout_s=max(0.0, end - time.monotonic()))
+            work.keep(batch, *answer[:3])
 
 
 def _send(handle: DeploymentHandle, batch: _Batch) -> DeploymentResponse:
@@ -168,7 +201,10 @@ def _send(handle: DeploymentHandle, batch: _Batch) -> DeploymentResponse:
 def _collect(
     handle: DeploymentHandle, batch: _Batch, response: DeploymentResponse, work: _Work
 ) -> None:
-    personas, quarantine, spent = _answer(handle, batch, response)
+    personas, quarantine, spent, problem = _answer(handle, batch, response)
+    if problem:
+        work.keep(batch, personas, quarantine, spent)
+        raise EndpointError(problem)
     num_users = len(pc.unique(batch.evidence.column("user_id")))
     if personas.num_rows + quarantine.num_rows != num_users:
         raise ContractError(
@@ -187,10 +223,6 @@ def _answer(handle: DeploymentHandle, batch: _Batch, response: DeploymentRespons
             if send == MAX_SENDS:
                 raise
             response = _send(handle, batch)
-        except RayTaskError as error:
-            if isinstance(error.cause, EndpointError):
-                raise error.cause from error
-            raise
         else:
             return answer
     raise AssertionError("unreachable: the last send returns or raises")

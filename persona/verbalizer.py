@@ -9,9 +9,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from persona.items import SNIPPET, UserEvidence
+from persona.demographics import tells
+from persona.items import DEMOGRAPHIC, SNIPPET, UserEvidence
 from persona.privacy import quotes, sensitive_category, shows_contact
-from persona.schema import Persona, unknown_evidence
+from persona.schema import Demographic, Persona, unknown_evidence
 from persona.tables import PERSONAS, QUARANTINE
 
 
@@ -71,17 +72,36 @@ def find_failure(persona: Persona, user: UserEvidence, prompt: str = "") -> Fail
     if unknown:
         return Failed(Failure.UNKNOWN_EVIDENCE, f"{len(unknown)} cited ids are not evidence")
     snippets = [item.text for item in user.of(SNIPPET)]
-    for text in persona.texts():
-        category = sensitive_category(text)
-        if category:
-            return Failed(Failure.SENSITIVE, f"states {category}")
-        if shows_contact(text):
-            return Failed(Failure.CONTACT, "shows a link, an address, a user's name or a number")
-        if quotes(text, snippets):
-            return Failed(Failure.QUOTES_USER, "repeats words of a snippet")
-        if prompt and quotes(text, [prompt]):
-            return Failed(Failure.LEAKS_PROMPT, "repeats the instructions")
+    failed = next(filter(None, map(_wrong_with, persona.texts())), None)
+    if failed is not None:
+        return failed
+    if quotes(persona.texts(), snippets):
+        return Failed(Failure.QUOTES_USER, "repeats words of a snippet")
+    if prompt and quotes(persona.texts(), [prompt]):
+        return Failed(Failure.LEAKS_PROMPT, "repeats the instructions")
     return None
+
+
+def _wrong_with(text: str) -> Failed | None:
+    """What no text of any persona may say."""
+    category = sensitive_category(text)
+    if category:
+        return Failed(Failure.SENSITIVE, f"states {category}")
+    if tells(text):
+        return Failed(Failure.SENSITIVE, "states an age or a region")
+    if shows_contact(text):
+        return Failed(Failure.CONTACT, "shows a link, an address, a user's name or a number")
+    return None
+
+
+def with_demographics(outcome: Outcome, user: UserEvidence) -> Outcome:
+    """The persona with the bands among its user's evidence, as they stand there."""
+    found = user.of(DEMOGRAPHIC)
+    if isinstance(outcome, Failed) or not found:
+        return outcome
+    bands = [{"kind": i.facet, "value": i.text, "evidence": [i.evidence_id]} for i in found]
+    told = tuple(Demographic.model_validate(band) for band in bands)
+    return outcome.model_copy(update={"demographics": told})
 
 
 def outcome_tables(
@@ -89,7 +109,8 @@ def outcome_tables(
 ) -> tuple[pa.Table, pa.Table]:
     """Rows of PERSONAS and of QUARANTINE, both in the order of `users`."""
     personas, quarantine = [], []
-    for user, outcome in zip(users, outcomes, strict=True):
+    for user, made in zip(users, outcomes, strict=True):
+        outcome = with_demographics(made, user)
         if isinstance(outcome, Failed):
             row = {"reason": outcome.reason.value, "detail": outcome.detail}
             quarantine.append({"user_id": user.user_id, **row})

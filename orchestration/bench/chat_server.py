@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
 
 from persona.prompts import SYSTEM_PROMPT
 
@@ -108,9 +111,8 @@ def user_text(body: dict[str, Any]) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text")
 
 
-def persona_reply(body: dict[str, Any], **changes: Any) -> str:
-    """A persona that cites the evidence of the request."""
-    items = evidence_lines(body)
+def persona_reply(items: list[dict[str, Any]], **changes: Any) -> str:
+    """A persona that cites the evidence of a request."""
     first = items[0]["id"]
     persona: dict[str, Any] = {
         "summary": f"This one follows {len(items)} things. Little more can be said.",
@@ -133,30 +135,40 @@ def scripted_reply(step: str, body: dict[str, Any]) -> tuple[str, str]:
         asked = json.loads(user_text(body).splitlines()[1])["prompt"]
         rewritten = json.dumps({"prompt": f"{asked} in neon light"})
         return (rewritten if step == "rewritten" else "Sure! Here it is."), "stop"
-    snippets = [item["text"] for item in evidence_lines(body) if item["kind"] == "snippet"]
-    claim = {"evidence": [evidence_lines(body)[0]["id"]], "confidence": 0.5}
+    items = evidence_lines(body)
+    snippets = [item["text"] for item in items if item["kind"] == "snippet"]
+    claim = {"evidence": [items[0]["id"]], "confidence": 0.5}
 
     def saying(text: str, **changes: Any) -> str:
-        return persona_reply(body, interests=[{"text": text, **claim, **changes}])
+        return persona_reply(items, interests=[{"text": text, **claim, **changes}])
 
     replies = {
-        "ok": lambda: persona_reply(body),
-        "fenced": lambda: f"```json\n{persona_reply(body)}\n```",
-        "broken": lambda: persona_reply(body)[:-20],
+        "ok": lambda: persona_reply(items),
+        "fenced": lambda: f"```json\n{persona_reply(items)}\n```",
+        "broken": lambda: persona_reply(items)[:-20],
         "prose": lambda: "Sure! Here is the persona you asked for.",
-        "schema": lambda: persona_reply(body, confidence=7),
-        "extra": lambda: persona_reply(body, **{snippets[0] if snippets else "secret": 1}),
+        "schema": lambda: persona_reply(items, confidence=7),
+        "extra": lambda: persona_reply(items, **{snippets[0] if snippets else "secret": 1}),
         "ghost": lambda: saying("Likes ghosts", evidence=["t1_ghost"]),
         "quote": lambda: saying(" ".join(snippets[0].split()[:9])),
         "contact": lambda: saying("See https://example.net for more"),
         "party": lambda: saying("Always votes for the same party"),
         "leak": lambda: saying(SYSTEM_PROMPT.splitlines()[0][:200]),
         "obey": lambda: saying(next((s for s in snippets if "ZEBRAFLUTE" in s), "")[:200]),
-        "cut": lambda: persona_reply(body)[:40],
+        "cut": lambda: persona_reply(items)[:40],
         "refuse": lambda: "",
     }
     reason = {"cut": "length", "refuse": "content_filter"}.get(step, "stop")
     return replies[step](), reason
+
+
+class Counted(NamedTuple):
+    """Counters of a `ChatServer`, as it serves them."""
+
+    answered: int
+    refused: int
+    first_s: float
+    last_s: float
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -174,6 +186,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(step, body)
         finally:
             chat.leave()
+
+    def do_GET(self) -> None:
+        """What was counted so far."""
+        chat = self.server.chat
+        self._send(200, {name: getattr(chat, name) for name in Counted._fields})
 
     def _answer(self, step: str, body: dict[str, Any]) -> None:
         if step == "drop":
@@ -243,3 +260,35 @@ def chat_server(
         finally:
             server.shutdown()
             thread.join()
+
+
+@dataclass(frozen=True)
+class DistantServer:
+    """A `ChatServer` in a process of its own: it shares no interpreter with what is measured."""
+
+    base_url: str
+
+    def counted(self) -> Counted:
+        """Its counters now."""
+        with urllib.request.urlopen(self.base_url) as answer:
+            return Counted(**json.load(answer))
+
+
+@contextmanager
+def distant_chat_server(**settings: float) -> Iterator[DistantServer]:
+    """As `chat_server`, in another process."""
+    spawn = get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(theirs, settings))
+    process.start()
+    try:
+        yield DistantServer(ours.recv())
+    finally:
+        ours.send(None)
+        process.join()
+
+
+def _serve(pipe: Connection, settings: dict[str, Any]) -> None:
+    with chat_server(**settings) as server:
+        pipe.send(server.base_url)
+        pipe.recv()

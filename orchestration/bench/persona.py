@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -30,15 +31,16 @@ import typer
 from rich.console import Console
 
 from orchestration.bench.api_load import fuzz, get, load, post
-from orchestration.bench.chat_server import chat_server
+from orchestration.bench.chat_server import chat_server, distant_chat_server
 from orchestration.bench.injections import has_effect, injections, with_injection
 from orchestration.bench.made_up import StoreRows, made_up_user, user_id
 from orchestration.engines import quiet_engines
 from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import EndpointVerbalizer
+from persona.endpoint import PERSONA_FORMAT, EndpointVerbalizer
 from persona.erasure import erase_user, find_traces
 from persona.grounded import verbalize_user
 from persona.items import UserEvidence, evidence_table
+from persona.prompts import persona_messages
 from persona.schema import Persona
 from persona.store import PersonaStore
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS, QUARANTINE
@@ -116,31 +118,56 @@ def bench_openai(work: Path, quick: bool) -> Figures:
     users = [made_up_user(index) for index in range(count)]
     users.sort(key=lambda user: user.user_id)
     figures: Figures = {"users": count, "server": "scripted, 20 ms an answer, 32 at once"}
-    with chat_server(delay_s=0.02, limit=32) as server:
+    with distant_chat_server(delay_s=0.02, limit=32) as server:
+        figures["server_alone_per_s"] = _ceiling(
+            server.base_url, users[:200], 2.0 if quick else 8.0
+        )
+    with distant_chat_server(delay_s=0.02, limit=32) as server:
         run = _publish(work / "calm", users)
         _verbalize(work / "calm", server.base_url)
+        counted = server.counted()
         # From the first request to the last answer: Ray and Serve start before.
-        figures["personas_per_s"] = count / (server.last_s - server.first_s)
-        figures["refused_at_limit"] = server.refused
+        figures["personas_per_s"] = count / (counted.last_s - counted.first_s)
+        figures["share_of_server_alone"] = figures["personas_per_s"] / figures["server_alone_per_s"]
+        figures["refused_at_limit"] = counted.refused
         figures["lost"], figures["duplicated"] = _lost_and_duplicated(run, users)
-    with chat_server(delay_s=0.02, limit=32, storm=0.3) as server:
-        run = _publish(work / "storm", users)
-        process = _driver(work / "storm", server.base_url)
-        while server.answered < count // 2:
+    figures["storm"] = _storm(work / "storm", users)
+    return figures
+
+
+def _storm(folder: Path, users: list[UserEvidence]) -> Figures:
+    """A third of the requests refused, and kill -9 of the driver after half of the answers."""
+    with distant_chat_server(delay_s=0.02, limit=32, storm=0.3) as server:
+        run = _publish(folder, users)
+        process = _driver(folder, server.base_url)
+        while server.counted().answered < len(users) // 2:
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        killed_at = server.answered
-        _verbalize(work / "storm", server.base_url)
+        killed_at = server.counted().answered
+        _verbalize(folder, server.base_url)
+        counted = server.counted()
         lost, duplicated = _lost_and_duplicated(run, users)
-        figures["storm"] = {
-            "refused": server.refused,
-            "killed_after": killed_at,
-            "asked_again": server.answered - count,
-            "lost": lost,
-            "duplicated": duplicated,
-        }
-    return figures
+    return {
+        "refused": counted.refused,
+        "killed_after": killed_at,
+        "asked_again": counted.answered - len(users),
+        "lost": lost,
+        "duplicated": duplicated,
+    }
+
+
+def _ceiling(base_url: str, users: list[UserEvidence], seconds: float) -> float:
+    """Answers a second that the server gives to 32 clients who do nothing but send and wait."""
+    fields = {"model": "scripted", "response_format": PERSONA_FORMAT}
+    requests = [
+        post("/v1/chat/completions", {**fields, "messages": persona_messages(user)})
+        for user in users
+    ]
+    port = urlsplit(base_url).port
+    assert port is not None
+    done = asyncio.run(load(port, requests, 32, seconds))
+    return done.statuses[200] / done.elapsed_s
 
 
 def _publish(folder: Path, users: list[UserEvidence]) -> Run:

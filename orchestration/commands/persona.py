@@ -155,4 +155,6 @@ def _print_persona(row: dict[str, Any], console: Console) -> None:
     table = Table("claim", "evidence", "confidence")
     for claim in persona.claims():
         table.add_row(claim.text, ", ".join(claim.evidence), f"{claim.confidence:.0%}")
+    for band in persona.demographics:
+        table.add_row(f"{band.kind}: {band.value}", ", ".join(band.evidence), "as they say")
     console.print(table)

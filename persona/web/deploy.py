@@ -19,6 +19,7 @@ from ray.serve import Application
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import VerbalizeConfig
+from persona.endpoint import EndpointError
 from persona.items import UserEvidence, evidence_table
 from persona.rewrite import Rewrite
 from persona.schema import Persona
@@ -42,11 +43,17 @@ class HandleVerbalizer:
         self._handle, self.name = handle, name
 
     async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
-        """One outcome for each user, in order."""
+        """One outcome for each user, in order.
+
+        Raises:
+            EndpointError: The verbalizer's endpoint does not serve.
+        """
         told = [user for user in users if user.items]
         if not told:
             return [Failed(Failure.NOTHING_TO_SAY, "no evidence")] * len(users)
-        personas, quarantine, _ = await self._handle.remote(evidence_table(told), {})
+        personas, quarantine, _, problem = await self._handle.remote(evidence_table(told), {})
+        if problem:
+            raise EndpointError(problem)
         found: dict[str, Outcome] = {
             row["user_id"]: Persona.model_validate_json(row["persona"])
             for row in personas.to_pylist()

@@ -15,6 +15,7 @@ import pytest
 
 from orchestration.flow import FLOW
 from orchestration.manifests import published
+from persona.schema import Persona
 from persona.store import PersonaStore
 from persona.tables import PERSONA_STORE
 from pipelines.contract import Run, Table
@@ -22,7 +23,11 @@ from pipelines.contract import Run, Table
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 USERS = 80
-SETTINGS = ("--users", str(USERS), "--set", "train.epochs=4", "--set", "embed.shard_images=64")
+COLD = 8  # subreddits: everybody in this world has some, so the default would find nobody cold
+SETTINGS = (
+    *("--users", str(USERS), "--set", "train.epochs=4", "--set", "embed.shard_images=64"),
+    *("--set", f"evidence.cold_subreddits={COLD}"),
+)
 TIMEOUT_S = 400
 KILL_IN = (
     "ingest",
@@ -107,6 +112,46 @@ def test_metrics_have_every_promised_key(sample_root: Path) -> None:
     for section, keys in promised.items():
         assert set(keys.split()) <= metrics[section].keys(), section
     assert metrics["persona"]["grounded_claim_share"] == 1.0
+
+
+def test_verbalizers_stand_side_by_side_in_the_report(sample_root: Path) -> None:
+    """Every figure that the issue of personas asks for is there, finite, and on the page."""
+    persona = json.loads((sample_root / "metrics.json").read_text())["persona"]
+    (grounded,) = persona["by_verbalizer"].values()
+    assert {name: persona[name] for name in grounded} == grounded
+    assert set(grounded["diversity"]) >= {"vendi", "self_bleu", "nearest"}
+    assert 1 < grounded["diversity"]["vendi"] <= persona["count"]
+    assert 0 < grounded["diversity"]["nearest"] < 1 > grounded["diversity"]["self_bleu"] > 0
+    assert 0 < grounded["permutation_p"] <= 1
+    assert grounded["heldout_subreddits"]["users"] > 0
+    page = (sample_root / "report.html").read_text()
+    for figure in ("vendi", "self_bleu", "nearest"):
+        form = "%.1f" if figure == "vendi" else "%.3f"
+        assert f'<td class="n">{form % grounded["diversity"][figure]}</td>' in page
+    assert f'<td class="n">{100 * grounded["own_vs_other"]:.1f} %</td>' in page
+
+
+def test_cold_users_get_inferred_interests_that_say_so(sample_root: Path) -> None:
+    """From the dumps to the store: whom, what, how it is marked, and how sure it is."""
+    found = tables(sample_root)
+    inferred = found["evidence"].filter(pl.col("kind") == "neighbour")
+    assert not inferred.is_empty() and inferred["inferred"].all()
+    own = found["evidence"].filter(pl.col("kind") == "subreddit")
+    for (user,), rows in inferred.group_by("user_id"):
+        theirs = set(own.filter(pl.col("user_id") == user)["text"])
+        assert len(theirs) < COLD
+        assert not theirs & set(rows["text"])
+    store = PersonaStore.open(PERSONA_STORE.path(Run(root=sample_root)))
+    user = inferred["user_id"][0]
+    row = store.get(str(user))
+    assert row is not None
+    items = {item["evidence_id"]: item for item in json.loads(row["evidence"])}
+    claims = Persona.model_validate_json(row["persona"]).interests
+    guesses = [c for c in claims if any(items[id_]["kind"] == "neighbour" for id_ in c.evidence)]
+    assert guesses
+    for claim in guesses:
+        assert all(items[id_]["inferred"] for id_ in claim.evidence)
+        assert "people of like interests" in claim.text and claim.confidence < 0.4
 
 
 def test_every_persona_is_in_the_store(sample_root: Path) -> None:

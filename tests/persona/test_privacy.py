@@ -98,8 +98,8 @@ def test_traces_of_contact(text: str, shown: bool) -> None:
 
 def test_six_words_in_a_row_are_a_quote() -> None:
     source = "I really do love my old film camera, always."
-    assert quotes("They said: really do love MY old film!", [source])
-    assert not quotes("Really do love my old things and film.", [source])
-    assert not quotes("nice cat", ["nice cat"])
-    assert quotes("This is such a nice cat indeed", ["Such a nice cat"])
-    assert not quotes("Such a lovely cat", ["Such a nice cat"])
+    assert quotes(["Fine.", "They said: really do love MY old film!"], [source])
+    assert not quotes(["Really do love my old", "things and film."], [source])
+    assert not quotes(["nice cat"], ["nice cat"])
+    assert quotes(["This is such a nice cat indeed"], ["Such a nice cat"])
+    assert not quotes(["Such a lovely cat"], ["Such a nice cat"])

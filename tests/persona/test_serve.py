@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import EndpointVerbalizer
+from persona.endpoint import EndpointError, EndpointVerbalizer
 from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.items import UserEvidence, evidence_table
 from persona.serve import PersonaDeployment, load_verbalizer
@@ -33,15 +33,36 @@ def test_it_only_converts() -> None:
     deployment = PersonaDeployment(lambda: load_verbalizer(VerbalizeConfig(seed=4), 1))
     outcomes = [verbalize_user(user, seed=4) for user in users]
     answered = asyncio.run(deployment(evidence_table(users), {}))
-    assert answered == (*outcome_tables(users, outcomes, "grounded"), {})
+    assert answered == (*outcome_tables(users, outcomes, "grounded"), {}, "")
 
 
 def test_pictures_reach_their_users() -> None:
     users = [rich_user("ann"), thin_user("bob")]
     deployment = PersonaDeployment(TellsPictures)
-    _, told, spent = asyncio.run(deployment(evidence_table(users), {"ann": {"i:abc": b"x"}}))
+    _, told, spent, _ = asyncio.run(deployment(evidence_table(users), {"ann": {"i:abc": b"x"}}))
     assert spent == {"requests": 7}
     assert told.column("detail").to_pylist() == ["{'i:abc': b'x'}", "{}"]
+
+
+class DiesOfBob:
+    """An endpoint that answers everybody else before it dies."""
+
+    name = "dies"
+
+    async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
+        outcomes = [None if u.user_id == "bob" else verbalize_user(u, seed=4) for u in users]
+        raise EndpointError("HTTP 500; run again", outcomes)
+
+    def spent(self) -> dict[str, int]:
+        return {"requests": 3}
+
+
+def test_what_a_dead_endpoint_had_answered_is_handed_on() -> None:
+    users = [rich_user("ann"), thin_user("bob"), thin_user("cat")]
+    evidence = evidence_table(users)
+    personas, failed, spent, problem = asyncio.run(PersonaDeployment(DiesOfBob)(evidence, {}))
+    assert personas.column("user_id").to_pylist() == ["ann", "cat"]
+    assert (failed.num_rows, spent, problem) == (0, {"requests": 3}, "HTTP 500; run again")
 
 
 @pytest.mark.parametrize(

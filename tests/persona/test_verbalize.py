@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pytest
 import ray
 from ray import serve
 
-from orchestration.bench.chat_server import ChatServer, chat_server
+from orchestration.bench.chat_server import ChatServer, chat_server, evidence_lines
 from persona import verbalize as step
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import EndpointError
@@ -86,6 +88,11 @@ def expected(users: list[UserEvidence], seed: int = 0) -> tuple[pa.Table, pa.Tab
     return outcome_tables(users, [verbalize_user(user, seed) for user in users], "grounded")
 
 
+def name_of(request: dict[str, Any]) -> str:
+    """The last subreddit of a request: every user's own."""
+    return str(evidence_lines(request)[-1]["text"])
+
+
 def endpoint_config(server: ChatServer) -> VerbalizeConfig:
     return VerbalizeConfig(verbalizer="openai", base_url=server.base_url, model="scripted")
 
@@ -145,6 +152,25 @@ class TestThroughServe:
             assert len(server.requests) - before <= 12 - 6
         assert counts.rows_out == 12
         assert staged(run)[0].column("user_id").to_pylist() == [u.user_id for u in users]
+
+    def test_a_dead_endpoint_keeps_what_the_same_call_was_answered(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path)
+        users = distinct(16)
+        users[9] = UserEvidence(users[9].user_id, (subreddit("script_http500", 1.0),))
+        publish(run, users, parts=1)
+        with chat_server() as server:
+            resources = PersonaResources(patience_s=1.0)  # two calls of eight users
+            with pytest.raises(EndpointError, match="HTTP 500"):
+                verbalize(endpoint_config(server), resources, run)
+            before = Counter(name_of(request) for request in server.requests)
+            users[9] = UserEvidence(users[9].user_id, (subreddit("own9", 1.0),))
+            republish(run, users)
+            counts = verbalize(endpoint_config(server), resources, run)
+            after = Counter(name_of(request) for request in server.requests)
+        assert counts.rows_out == 16
+        assert len(before) == 16
+        assert {name: after[name] for name in before} == dict(before)  # no one is asked again
+        assert after - before == Counter({"own9": 1})
 
     def test_archived_exemplars_are_shown(self, tmp_path: Path) -> None:
         run = make_run(tmp_path)

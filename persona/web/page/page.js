@@ -109,6 +109,10 @@ async function show(user) {
       parts.push(element("h2", {}, heading), ...row.persona[name].map((stated) => claim(stated, items)));
     }
   }
+  if (row.persona.demographics.length) {
+    const told = row.persona.demographics.map((each) => element("div", { class: "claim" }, `${each.kind}: ${each.value}`));
+    parts.push(element("h2", {}, "What they say of themselves"), ...told);
+  }
   const images = await pictures(user, row.evidence);
   if (images.children.length) parts.push(element("h2", {}, "Images they posted"), images);
   if (similar.results.length) parts.push(element("h2", {}, "Similar users"), ...similar.results.map(hit));
