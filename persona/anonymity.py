@@ -9,6 +9,7 @@ Source: Terrovitis, Mamoulis and Kalnis 2008, "Privacy-preserving Anonymization 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,28 @@ class Crowd:
         )
         return pl.concat([rare, combined.with_columns(rule=pl.lit(COMBINATION))])
 
+    def hide(self, inputs: ShardInputs) -> tuple[ShardInputs, Counter[str]]:
+        """The inputs of a shard without what is rare, and how many rows of users each rule hid.
+
+        What is hidden may not be inferred from neighbours, either.
+        """
+        hidden = self.hidden(attended(inputs.salient, inputs.bands))
+        keys = ["user_id", "subreddit"]
+        # An image may lie where its user hardly is, so that `hidden` has nothing of it.
+        common = inputs.images.with_row_index("row").join(self._codes, on="subreddit", how="semi")
+        rows = common.join(hidden, on=keys, how="anti").sort("row")
+        bands = inputs.bands.with_columns(subreddit=band_id(pl.col("kind"), pl.col("value")))
+        kept = replace(
+            inputs,
+            salient=inputs.salient.join(hidden, on=keys, how="anti", maintain_order="left"),
+            snippets=inputs.snippets.join(hidden, on=keys, how="anti", maintain_order="left"),
+            images=rows.drop("row"),
+            image_vectors=inputs.image_vectors[rows["row"].to_numpy()],
+            bands=bands.join(hidden, on=keys, how="anti", maintain_order="left").drop("subreddit"),
+            hidden=hidden.select(keys),
+        )
+        return kept, Counter(hidden["rule"].to_list())
+
     def _pairs(self, attended: pl.DataFrame) -> pl.DataFrame:
         """Two subreddits of a user in a row, the better ranked first; those that may be stated."""
         coded = attended.select("user_id", "subreddit", "rank").join(self._codes, on="subreddit")
@@ -107,19 +130,3 @@ def _codes(pairs: pl.DataFrame) -> NDArray[np.int64]:
     """Place of each pair in a triangle of all."""
     high, low = pl.max_horizontal("code", "code_right"), pl.min_horizontal("code", "code_right")
     return pairs.select(place=high * (high - 1) // 2 + low)["place"].to_numpy()
-
-
-def without_hidden(inputs: ShardInputs, hidden: pl.DataFrame) -> ShardInputs:
-    """The inputs of a shard without all that stands in hidden subreddits; nor is it inferred."""
-    keys = ["user_id", "subreddit"]
-    rows = inputs.images.with_row_index("row").join(hidden, on=keys, how="anti").sort("row")
-    bands = inputs.bands.with_columns(subreddit=band_id(pl.col("kind"), pl.col("value")))
-    return replace(
-        inputs,
-        salient=inputs.salient.join(hidden, on=keys, how="anti", maintain_order="left"),
-        snippets=inputs.snippets.join(hidden, on=keys, how="anti", maintain_order="left"),
-        images=rows.drop("row"),
-        image_vectors=inputs.image_vectors[rows["row"].to_numpy()],
-        bands=bands.join(hidden, on=keys, how="anti", maintain_order="left").drop("subreddit"),
-        hidden=hidden.select(keys),
-    )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
-from persona.anonymity import COMBINATION, MIN_HIDING, RARE, Crowd, attended, without_hidden
+from persona.anonymity import COMBINATION, MIN_HIDING, RARE, Crowd, attended
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig, PersonaResources
 from persona.demographics import BANDS, stated_bands
@@ -56,9 +56,8 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
     for shard in shards:
         inputs = tables.read(shard, vocabulary)
         if crowd is not None:
-            hidden = crowd.hidden(attended(inputs.salient, inputs.bands))
-            dropped.update(hidden["rule"].to_list())
-            inputs = without_hidden(inputs, hidden)
+            inputs, rare = crowd.hide(inputs)
+            dropped.update(rare)
         assembled = assemble(inputs, vocabulary, populations, config, anchors)
         EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
         told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows

@@ -12,6 +12,7 @@ import pytest
 
 from persona import evidence
 from persona.anonymity import COMBINATION, RARE, Crowd, attended
+from persona.assemble import ShardInputs
 from persona.config import EvidenceConfig, PersonaResources
 from persona.demographics import BANDS
 from persona.evidence import build_evidence
@@ -19,7 +20,14 @@ from persona.items import UserEvidence, group_users
 from persona.neighbours import Anchors
 from persona.tables import EVIDENCE
 from pipelines.contract import ConfigError, Counts
-from tests.persona.synthetic import User, make_run, publish_staged, publish_world, user_id
+from pipelines.tables import SNIPPETS
+from tests.persona.synthetic import (
+    User,
+    make_run,
+    publish_staged,
+    publish_world,
+    user_id,
+)
 
 NO_BANDS = pl.DataFrame(schema=BANDS)
 
@@ -93,6 +101,32 @@ def test_every_pair_that_is_left_has_k_users(seed: int, tmp_path: Path) -> None:
 def test_counts_stop_at_a_byte_and_stay_common(tmp_path: Path) -> None:
     users = {f"u{i:03d}": ["jazz", "chess"] for i in range(300)}
     assert hidden(users, 255, tmp_path) == set()
+
+
+def test_images_stay_where_enough_users_are(tmp_path: Path) -> None:
+    """Not where nobody else is, though the user hardly is; nor where a pair is hidden."""
+    common = {f"u{i}": ["jazz", "chess"] for i in range(2)} | {
+        f"v{i}": ["baking"] for i in range(2)
+    }
+    users = common | {"ann": ["jazz", "chess", "baking"]}
+    places = ["chess", "sailing", "baking"]
+    columns = {"user_id": ["ann"] * 3, "image_id": places, "url": places, "subreddit": places}
+    shard = ShardInputs(
+        user_ids=["ann"],
+        clip=np.zeros((1, 4), np.float32),
+        z=np.zeros((1, 3), np.float32),
+        has_images=np.array([True]),
+        salient=frame({"ann": users["ann"]}),
+        snippets=pl.DataFrame(pl.from_arrow(SNIPPETS.empty())),
+        images=pl.DataFrame({**columns, "phash": [1, 2, 3]}),
+        image_vectors=np.arange(12, dtype=np.float32).reshape(3, 4),
+    )
+    kept, rules = crowd(users, 2, tmp_path).hide(shard)
+    assert rules == {COMBINATION: 1}
+    assert kept.images["image_id"].to_list() == ["chess"]
+    np.testing.assert_array_equal(kept.image_vectors, [[0, 1, 2, 3]])
+    assert kept.salient["subreddit"].to_list() == ["jazz", "chess"]
+    assert list(kept.hidden.iter_rows()) == [("ann", "baking")]
 
 
 @pytest.mark.parametrize("min_users", [-1, 256])

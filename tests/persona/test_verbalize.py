@@ -159,7 +159,7 @@ class TestThroughServe:
         users[9] = UserEvidence(users[9].user_id, (subreddit("script_http500", 1.0),))
         publish(run, users, parts=1)
         with chat_server() as server:
-            resources = PersonaResources(patience_s=1.0)  # two calls of eight users
+            resources = PersonaResources(patience_s=5.0)  # two calls of eight users
             with pytest.raises(EndpointError, match="HTTP 500"):
                 verbalize(endpoint_config(server), resources, run)
             before = Counter(name_of(request) for request in server.requests)
