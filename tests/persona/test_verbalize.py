@@ -130,7 +130,10 @@ class TestThroughServe:
         counts = verbalize(VerbalizeConfig(), resources, run)
         assert staged(run) == expected(users)
         assert counts == Counts(
-            rows_in=NUM_USERS, rows_out=NUM_USERS - 1, rejected={"nothing_to_say": 1}
+            rows_in=NUM_USERS,
+            rows_out=NUM_USERS - 1,
+            rejected={"nothing_to_say": 1},
+            metrics={"verbalized": float(NUM_USERS)},
         )
         assert sorted(path.name for path in (tmp_path / "staging").iterdir()) == [
             "personas",
