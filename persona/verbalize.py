@@ -33,7 +33,7 @@ from persona.serve import Answer, serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
 
-ENDPOINT_USERS = 8  # in one call: a call costs as much as a request, and its users are one file
+ENDPOINT_USERS = 4  # in one call: a call costs as much as a request, and its users are one file
 RESCUE_S = 5.0  # for answers that are on their way when the endpoint has died
 MAX_SENDS = 3  # of one batch; a batch that kills every replica is at fault itself
 
@@ -65,8 +65,8 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     per_call = resources.batch_users
     if config.verbalizer != "grounded":
         per_call = min(ENDPOINT_USERS, -(-resources.max_in_flight // ENDPOINT_USERS))
-    # Twice what the requests take, for a call is as slow as the slowest of its users.
-    calls = max(2 * resources.replicas, 2 * resources.max_in_flight // per_call)
+    # Two more than the requests take, for a call is as slow as the slowest of its users.
+    calls = max(2 * resources.replicas, resources.max_in_flight // per_call + 2)
     with serving(config, resources, max_ongoing=calls) as handle:
         for done, path in enumerate(files, start=1):
             if not work.finished(path.stem):

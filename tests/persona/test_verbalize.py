@@ -162,12 +162,13 @@ class TestThroughServe:
         users[9] = UserEvidence(users[9].user_id, (subreddit("script_http500", 1.0),))
         publish(run, users, parts=1)
         with chat_server() as server:
-            resources = PersonaResources(patience_s=5.0)  # two calls of eight users
+            resources = PersonaResources(patience_s=5.0)  # calls of four users
             with pytest.raises(EndpointError, match="HTTP 500"):
                 verbalize(endpoint_config(server), resources, run)
             before = Counter(name_of(request) for request in server.requests)
             users[9] = UserEvidence(users[9].user_id, (subreddit("own9", 1.0),))
-            republish(run, users)
+            shutil.rmtree(EVIDENCE.path(run))
+            publish(run, users, parts=1)
             counts = verbalize(endpoint_config(server), resources, run)
             after = Counter(name_of(request) for request in server.requests)
         assert counts.rows_out == 16
