@@ -38,6 +38,9 @@ class ClipConfig:
     pretrained: str = field(default="", metadata={"names_files": weights_file})
 
 
+MAX_NEAR_DUPLICATE_BITS = 7
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmbedConfig:
     """media -> image_embeddings.
@@ -53,6 +56,8 @@ class EmbedConfig:
         connect_s: For finding a host's address, and for connecting.
         read_s: Of silence while an answer is awaited or arrives.
         shard_images: Images a shard; a shard is the unit of resume.
+        near_duplicate_bits: Pictures whose perceptual hashes differ in no more bits, and whose
+            colours are the same, share one vector (`embed.once`); -1: none do.
         revalidate: Ask hosts whether what `keep_archive` holds has changed; costs no download
             where it has not, and embeds everything anew.
         retry_failed: Statuses of images to ask for again, and no others; empty: all that may have
@@ -68,12 +73,18 @@ class EmbedConfig:
     connect_s: float = 5.0
     read_s: float = 10.0
     shard_images: int = 4096
+    near_duplicate_bits: int = 2
     revalidate: bool = False
     retry_failed: tuple[str, ...] = field(default=(), metadata={"location": "external"})
 
     def __post_init__(self) -> None:
         if self.shard_images < 1:
             raise ConfigError(f"shard_images={self.shard_images}: expected at least 1")
+        if not -1 <= self.near_duplicate_bits <= MAX_NEAR_DUPLICATE_BITS:
+            raise ConfigError(
+                f"near_duplicate_bits={self.near_duplicate_bits}: expected -1 (none) to "
+                f"{MAX_NEAR_DUPLICATE_BITS}; beyond, pictures that look different are found"
+            )
         failures = [str(outcome) for outcome in Outcome if outcome is not Outcome.OK]
         for status in self.retry_failed:
             if status not in failures:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from embed.outcomes import Outcome
+from embed.phash import fingerprint
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"RIFF", b"BM")
@@ -43,13 +44,14 @@ class Decoded:
     Args:
         picture: RGB, upright, first frame, maybe reduced while decoding.
         width, height: Pixels of the upright original.
-        phash: 64-bit difference hash.
+        phash, colours: What tells it from others (`embed.phash`).
     """
 
     picture: Image.Image
     width: int
     height: int
     phash: int
+    colours: int
 
 
 def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
@@ -85,7 +87,8 @@ def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
         return Outcome.CORRUPT if body.startswith(_MAGIC) else Outcome.NOT_IMAGE
     except _DAMAGE as error:
         return Outcome.TRUNCATED if _says_truncated(error) else Outcome.CORRUPT
-    return Decoded(picture=picture, width=width, height=height, phash=difference_hash(picture))
+    phash, colours = fingerprint(picture)
+    return Decoded(picture=picture, width=width, height=height, phash=phash, colours=colours)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -98,16 +101,6 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, clear).convert("RGB")
     return picture.convert("RGB")
-
-
-def difference_hash(picture: Image.Image) -> int:
-    """64-bit dHash, in [0, 2**64): bit 8*row+column is set where brightness rises to the right.
-
-    Source: N. Krawetz, "Kind of Like That", 2013.
-    """
-    grey_YX = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    bits = (grey_YX[:, 1:] > grey_YX[:, :-1]).ravel()
-    return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")
 
 
 def _trim(picture: Image.Image) -> Image.Image:

@@ -20,6 +20,7 @@ from embed.clip import Clip, clip_identity, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
 from embed.hosts import MAIN_HOSTS, HostLimits, Hosts, parse_host_limits
+from embed.once import share_over_shards
 from embed.outcomes import Outcome
 from embed.pixels import VERSION
 from embed.shards import (
@@ -88,8 +89,9 @@ def embed_images(
         run.progress(done, images.height, "images")
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
+    num_shared = share_over_shards(folder, config.near_duplicate_bits, kept["image_id"])
     num_media = media.select(pl.len()).collect().item()
-    return count(folder, plans, num_media=num_media, damaged=damaged)
+    return count(folder, plans, num_media, num_shared, damaged)
 
 
 def worker_settings(
@@ -114,6 +116,7 @@ def worker_settings(
         max_pixels=config.max_pixels,
         batch_images=resources.batch_images,
         threads=resources.threads_per_actor,
+        near_duplicate_bits=config.near_duplicate_bits,
     )
 
 
@@ -132,7 +135,7 @@ def hosts(resources: EmbedResources) -> Hosts:
 def file_metadata(config: EmbedConfig, resources: EmbedResources) -> dict[str, str]:
     """What the files say they were made by: model, weights, precision, limits."""
     identity = clip_identity(config.clip.model, config.clip.pretrained)
-    limits = {name: str(getattr(config, name)) for name in LIMITS}
+    limits = {name: str(getattr(config, name)) for name in (*LIMITS, "near_duplicate_bits")}
     made_by = {"clip_precision": resources.precision, "pixels": str(VERSION)}
     return {**identity.metadata(), **made_by, **limits}
 
@@ -245,14 +248,19 @@ def embed_shards(
 
 
 def count(
-    folder: Path, plans: Mapping[str, Plan], num_media: int, damaged: Mapping[str, str]
+    folder: Path,
+    plans: Mapping[str, Plan],
+    num_media: int,
+    num_shared: int,
+    damaged: Mapping[str, str],
 ) -> Counts:
-    """Rows of MEDIA in, distinct images out; images by status, and how many were kept."""
+    """Rows of MEDIA in, distinct images out; images by status, how many were kept or share."""
     manifests = finished_shards(folder, plans)
     num_images = sum(manifest.num_images for manifest in manifests)
     by_status = total_by_status(manifests)
     metrics = {f"num_{status}": float(number) for status, number in by_status.items()}
     metrics["num_kept"] = float(sum(manifest.num_kept for manifest in manifests))
+    metrics["num_shared"] = float(num_shared)
     metrics["num_damaged_shards"] = float(len(damaged))
     metrics["share_ok"] = by_status.get(str(Outcome.OK), 0) / max(1, num_images)
     return Counts(

@@ -42,9 +42,16 @@ IMAGE_EMBEDDINGS = Table(
         [
             column("image_id", pa.string(), "as in media"),
             column("status", pa.string(), "ok, or the error class (embed.outcomes.Outcome)"),
-            column("phash", pa.uint64(), "64-bit perceptual hash", nullable=True),
+            column("phash", pa.uint64(), "64-bit perceptual hash (embed.phash)", nullable=True),
+            column("colours", pa.uint64(), "mean colours (embed.phash)", nullable=True),
             column("width", pa.int32(), "pixels", nullable=True),
             column("height", pa.int32(), "pixels", nullable=True),
+            column(
+                "shared_with",
+                pa.string(),
+                "near-duplicate whose vector this is; null: its own",
+                nullable=True,
+            ),
             # Not null where there is no image: pyarrow 25 cannot read nulls of fixed-size lists.
             column("embedding", vector(pa.float16()), "CLIP, unit L2 norm; zeros if not ok"),
         ]

@@ -21,6 +21,7 @@ from embed.answers import Fetched
 from embed.bodies import Sources, bodies
 from embed.clip import Clip, Preprocess
 from embed.decode import decode
+from embed.once import Seen, fill_shared
 from embed.outcomes import Outcome
 from embed.shards import ShardManifest
 from embed.tables import IMAGE_EMBEDDINGS
@@ -38,12 +39,14 @@ class WorkerSettings:
         max_pixels: Larger pictures are refused before they are decoded.
         batch_images: Images encoded at once.
         threads: Pictures decoded at once, and Torch threads on the CPU.
+        near_duplicate_bits: Near-duplicates share a vector (`embed.once`).
     """
 
     sources: Sources
     max_pixels: int
     batch_images: int
     threads: int
+    near_duplicate_bits: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ class Prepared:
     Args:
         outcome: `OK` with all that follows, else the error class with none of it.
         width, height: Pixels of the upright original.
-        phash: 64-bit difference hash.
+        phash, colours: What tells it from others (`embed.phash`).
+        shared_with: Earlier image of the shard whose vector it takes; it has no pixels then.
         pixels: What the model takes, uint8 [height, width, 3].
     """
 
@@ -61,6 +65,8 @@ class Prepared:
     width: int | None = None
     height: int | None = None
     phash: int | None = None
+    colours: int | None = None
+    shared_with: str | None = None
     pixels: Tensor | None = None
 
 
@@ -71,12 +77,17 @@ class Batch:
     Args:
         image_ids: Of all.
         prepared: Of all; `pixels` of none.
-        pixels: Of those that are `OK`, stacked; None if none is.
+        pixels: Of those that are to be encoded, stacked; None if none is.
     """
 
     image_ids: list[str]
     prepared: list[Prepared]
     pixels: Tensor | None
+
+    def has_own_vector(self) -> NDArray[np.bool_]:
+        """Which images have a vector of their own."""
+        own = (item.outcome is Outcome.OK and not item.shared_with for item in self.prepared)
+        return np.fromiter(own, dtype=np.bool_)
 
 
 class EmbedShards:
@@ -128,7 +139,8 @@ def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tupl
         return IMAGE_EMBEDDINGS.empty(clip.dim), 0
     table = pa.concat_tables(IMAGE_EMBEDDINGS.check(part) for part in tables)
     position_of = {image_id: i for i, image_id in enumerate(table["image_id"].to_pylist())}
-    return table.take([position_of[image_id] for image_id in rows["image_id"]]), kept.height
+    ordered = table.take([position_of[image_id] for image_id in rows["image_id"]])
+    return fill_shared(ordered), kept.height
 
 
 def kept_rows(rows: pl.DataFrame) -> pa.Table:
@@ -152,23 +164,25 @@ def encoded(batches: Iterable[Batch], clip: Clip) -> Iterator[pa.Table]:
 
 
 def embedded(batch: Batch, usable_ND: Tensor | None, dim: int) -> pa.Table:
-    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and zeros.
+    """Rows of IMAGE_EMBEDDINGS; images without a picture have a status and zeros, and for the
+    time being those that share a vector have zeros, too.
 
     Args:
         batch: The images.
-        usable_ND: Unit vectors of those that are `OK`.
+        usable_ND: Unit vectors of those that were encoded.
         dim: Length of a vector.
     """
     x_ND: NDArray[np.float16] = np.zeros((len(batch.prepared), dim), dtype=np.float16)
     if usable_ND is not None:
-        has_N = np.array([item.outcome is Outcome.OK for item in batch.prepared], dtype=np.bool_)
-        x_ND[has_N] = usable_ND.cpu().numpy()
+        x_ND[batch.has_own_vector()] = usable_ND.cpu().numpy()
     columns = {
         "image_id": pa.array(batch.image_ids, pa.string()),
         "status": pa.array([str(item.outcome) for item in batch.prepared], pa.string()),
         "phash": pa.array([item.phash for item in batch.prepared], pa.uint64()),
+        "colours": pa.array([item.colours for item in batch.prepared], pa.uint64()),
         "width": pa.array([item.width for item in batch.prepared], pa.int32()),
         "height": pa.array([item.height for item in batch.prepared], pa.int32()),
+        "shared_with": pa.array([item.shared_with for item in batch.prepared], pa.string()),
         "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), dim),
     }
     return pa.table(columns)
@@ -186,8 +200,17 @@ def prepare(fetched: Fetched, preprocess: Preprocess, image_px: int, max_pixels:
         width=found.width,
         height=found.height,
         phash=found.phash,
+        colours=found.colours,
         pixels=preprocess(found.picture),
     )
+
+
+def shared(item: Prepared, image_id: str, seen: Seen) -> Prepared:
+    """The image, without pixels if it takes the vector of one that was seen before."""
+    if item.phash is None or item.colours is None:
+        return item
+    leader = seen.leader(image_id, item.phash, item.colours)
+    return replace(item, shared_with=leader, pixels=None) if leader else item
 
 
 def in_order(
@@ -220,7 +243,12 @@ def ahead(batches: Generator[T]) -> Generator[T]:
 def _batches(
     rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
 ) -> Generator[Batch]:
-    for part, prepared in _prepared(rows, clip, settings, pool):
+    seen = Seen(settings.near_duplicate_bits)
+    for part, items in _prepared(rows, clip, settings, pool):
+        prepared = [
+            shared(item, image_id, seen)
+            for item, image_id in zip(items, part["image_id"], strict=True)
+        ]
         pixels = [item.pixels for item in prepared if item.pixels is not None]
         yield Batch(
             image_ids=part["image_id"].to_list(),

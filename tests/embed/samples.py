@@ -147,8 +147,10 @@ def write_embeddings(
             "image_id": pa.array([id_of(image) for image in held], pa.string()),
             "status": pa.array([statuses[image] for image in held], pa.string()),
             "phash": pa.nulls(len(held), pa.uint64()),
+            "colours": pa.nulls(len(held), pa.uint64()),
             "width": pa.nulls(len(held), pa.int32()),
             "height": pa.nulls(len(held), pa.int32()),
+            "shared_with": pa.nulls(len(held), pa.string()),
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), dim),
         }
         IMAGE_EMBEDDINGS.write(folder, pa.table(columns), f"part-{part}", metadata)

@@ -117,6 +117,7 @@ def test_two_actors_write_what_one_worker_would(tmp_path: Path, ray_local: None)
         "num_not_image": 1,
         "num_not_archived": 1,
         "num_kept": 0,
+        "num_shared": 0,
         "num_damaged_shards": 0,
     }
     assert progress == sorted(progress) and progress[-1] == NUM + 1
@@ -243,6 +244,37 @@ def test_what_is_kept_is_never_downloaded_again_and_gives_the_same_table(
     changed = {"not_archived": "server_error"}
     statuses = [row["status"] for row in staged(alone)]
     assert [changed.get(s, s) for s in statuses] == [row["status"] for row in tables[0]]
+
+
+@pytest.mark.engine
+def test_near_duplicates_share_a_vector_whatever_the_workers_and_the_old_stay_as_they_are(
+    tmp_path: Path, ray_local: None
+) -> None:
+    copies = {i: jpeg(i % 5) for i in range(20)}
+    archive = tmp_path / "archive"
+    write_archive(archive, {url_of(i): (200, content) for i, content in copies.items()})
+    config = EmbedConfig(archive=str(archive), shard_images=4)
+    tables = []
+    for actors in (1, 2):
+        run = new_run(tmp_path / str(actors))
+        write_media(run, posts(*range(5, 20)))
+        counts = embed_images(config, EmbedResources(actors=actors, batch_images=3), run)
+        assert counts.metrics["num_shared"] == 10
+        tables.append(staged(run))
+    assert tables[0] == tables[1]
+    own = [row for row in tables[0] if row["shared_with"] is None]
+    vectors = {row["image_id"]: row["embedding"] for row in own}
+    assert list(vectors) == [id_of(i) for i in range(5, 10)]
+    assert all(
+        row["embedding"] == vectors[row["shared_with"] or row["image_id"]] for row in tables[0]
+    )
+
+    publish(run)
+    write_media(run, posts(*range(5)), month="2019-02")
+    counts = embed_images(config, EmbedResources(batch_images=3), run)
+    assert (counts.metrics["num_kept"], counts.metrics["num_shared"]) == (15, 15)
+    assert staged(run)[5:] == tables[0]
+    assert [row["shared_with"] for row in staged(run)[:5]] == [id_of(i) for i in range(5, 10)]
 
 
 @pytest.mark.engine

@@ -1,6 +1,8 @@
 import io
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -9,7 +11,7 @@ from PIL import Image
 
 from embed.archive import archive_files
 from embed.bodies import Sources
-from embed.clip import load_clip
+from embed.clip import Clip, load_clip
 from embed.fetch import FetchLimits
 from embed.hosts import Hosts
 from embed.images import KEPT_SCHEMA, place_rows
@@ -117,3 +119,34 @@ def test_leaving_early_closes_the_source() -> None:
     assert next(iter(batches)) == 0
     batches.close()
     assert closed == [True]
+
+
+def test_copies_are_encoded_once_and_share_the_vector(tmp_path: Path) -> None:
+    picture = Image.open(io.BytesIO(jpeg(0)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=70)
+    contents = [jpeg(1), jpeg(0), jpeg(2), buffer.getvalue(), jpeg(0), b"none", jpeg(3), jpeg(1)]
+    write_archive(tmp_path, {url_of(i): (200, c) for i, c in enumerate(contents)})
+    rows = rows_for([url_of(i) for i in range(len(contents))], tmp_path)
+    clip = load_clip("tiny")
+    encoded: list[int] = []
+
+    class Counting:
+        dim, image_px, preprocess = clip.dim, clip.image_px, staticmethod(clip.preprocess)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(clip, name)
+
+        def launch(self, pixels: Any) -> Any:
+            encoded.append(len(pixels))
+            return clip.launch(pixels)
+
+    table, _ = embed_rows(rows, cast(Clip, Counting()), SETTINGS)
+    shared = [with_ and int(with_, 16) for with_ in table["shared_with"].to_pylist()]
+    assert shared == [None, None, None, 1, 1, None, None, 0]
+    assert sum(encoded) == 4
+    vectors = table["embedding"].to_pylist()
+    assert vectors[3] == vectors[4] == vectors[1] and vectors[7] == vectors[0]
+    alone, _ = embed_rows(rows, clip, replace(SETTINGS, near_duplicate_bits=-1))
+    assert alone["shared_with"].null_count == len(contents)
+    assert alone["embedding"][6].as_py() == vectors[6]

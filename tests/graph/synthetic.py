@@ -260,8 +260,10 @@ def write_tables(world: World, run: Run) -> None:
             "image_id": pa.array(ids),
             "status": pa.array(["ok"] * count),
             "phash": pa.array(range(count), pa.uint64()),
+            "colours": pa.array([0] * count, pa.uint64()),
             "width": pa.array([64] * count, pa.int32()),
             "height": pa.array([64] * count, pa.int32()),
+            "shared_with": pa.nulls(count, pa.string()),
             "embedding": fixed_size(vectors, np.float16),
         },
     )

@@ -198,8 +198,10 @@ def _images(users: Sequence[User], names: Sequence[str]) -> pa.Table:
             "image_id": pa.array([image_id(name) for name in names], pa.string()),
             "status": pa.array(["ok"] * size, pa.string()),
             "phash": pa.array([names.index(copies.get(n, n)) for n in names], pa.uint64()),
+            "colours": pa.array([0] * size, pa.uint64()),
             "width": pa.array([64] * size, pa.int32()),
             "height": pa.array([64] * size, pa.int32()),
+            "shared_with": pa.nulls(size, pa.string()),
             "embedding": _vectors([vectors[name] for name in names], CLIP_DIM, pa.float16()),
         }
     )

@@ -150,8 +150,10 @@ def _publish_images(run: Run, clip: Clip, archive: Path) -> None:
         "image_id": ids,
         "status": ["ok"] * NUM_USERS,
         "phash": pa.array(range(NUM_USERS), pa.uint64()),
+        "colours": pa.array([0] * NUM_USERS, pa.uint64()),
         "width": pa.array([96] * NUM_USERS, pa.int32()),
         "height": pa.array([96] * NUM_USERS, pa.int32()),
+        "shared_with": pa.nulls(NUM_USERS, pa.string()),
         "embedding": _vectors(clip.encode_texts([LIKES[i % 3] for i in range(12)]), np.float16),
     }
     folder = IMAGE_EMBEDDINGS.path(run)

@@ -1,0 +1,217 @@
+"""Near-duplicates: which pictures share a vector, and with which.
+
+Two pictures are near-duplicates if their perceptual hashes differ in no more than a number of bits,
+and no mean colour of a quarter by more than one level in 32 (`embed.phash`). Of those in the order
+given, each takes the vector of the earliest one before it that has a vector of its own.
+
+With 2 bits, copies that were scaled or compressed again are found and other photographs are not;
+pictures that differ in small details alone, such as one template with two captions, mostly are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from embed.outcomes import Outcome
+from embed.phash import LEVEL_BITS, NUM_LEVELS
+from embed.tables import IMAGE_EMBEDDINGS
+
+HASH_BITS = 64
+Hashes = NDArray[np.uint64]
+Indices = NDArray[np.int64]
+
+
+class Seen:
+    """Pictures with vectors of their own, as they are met.
+
+    Args:
+        bits: Near-duplicates differ in no more; negative: there are none.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._bits = bits
+        self._phashes: Hashes = np.zeros(64, np.uint64)
+        self._colours: Hashes = np.zeros(64, np.uint64)
+        self._names: list[str] = []
+
+    def leader(self, name: str, phash: int, colours: int) -> str | None:
+        """The earliest near-duplicate met before; None if `name` has a vector of its own."""
+        count = len(self._names)
+        near = np.flatnonzero(
+            are_near(
+                self._phashes[:count],
+                np.uint64(phash),
+                self._colours[:count],
+                np.uint64(colours),
+                self._bits,
+            )
+        )
+        if near.size:
+            return self._names[near[0]]
+        if count == len(self._phashes):
+            self._phashes = np.concatenate([self._phashes, np.zeros(count, np.uint64)])
+            self._colours = np.concatenate([self._colours, np.zeros(count, np.uint64)])
+        self._phashes[count], self._colours[count] = phash, colours
+        self._names.append(name)
+        return None
+
+
+def are_near(
+    phash: Hashes,
+    other_phash: Hashes | np.uint64,
+    colours: Hashes,
+    other_colours: Hashes | np.uint64,
+    bits: int,
+) -> NDArray[np.bool_]:
+    """Whether pairs of pictures are near-duplicates."""
+    near = np.bitwise_count(phash ^ other_phash).astype(np.int64) <= bits
+    mask = np.uint64((1 << LEVEL_BITS) - 1)
+    for i in range(NUM_LEVELS):
+        shift = np.uint64(LEVEL_BITS * i)
+        level = ((colours >> shift) & mask).astype(np.int64)
+        other = ((other_colours >> shift) & mask).astype(np.int64)
+        near &= np.abs(level - other) <= 1
+    return near
+
+
+def leaders(phash_N: Hashes, colours_N: Hashes, bits: int) -> Indices:
+    """Of each picture the index of the one whose vector it takes; its own if it keeps its own.
+
+    Pairs are found by parts of the hash: of `bits + 1` parts one at least is equal in both.
+    """
+    leader_N: Indices = np.arange(len(phash_N))
+    if bits < 0 or not len(phash_N):
+        return leader_N
+    # The same picture may be there a thousand times: pairs are of distinct ones.
+    both_N = np.stack([phash_N, colours_N], axis=1)
+    _, first_M, same_N = np.unique(both_N, axis=0, return_index=True, return_inverse=True)
+    order_M = np.argsort(first_M)
+    rank_M = np.empty_like(order_M)
+    rank_M[order_M] = np.arange(len(order_M))
+    kept_M = first_M[order_M]
+    leader_M = kept_M[_leaders_of_distinct(phash_N[kept_M], colours_N[kept_M], bits)]
+    return np.asarray(leader_M[rank_M[same_N.ravel()]], dtype=np.int64)
+
+
+def _leaders_of_distinct(phash_N: Hashes, colours_N: Hashes, bits: int) -> Indices:
+    leader_N: Indices = np.arange(len(phash_N))
+    pairs = [near_pairs(phash_N, colours_N, bits, part) for part in range(bits + 1)]
+    pairs_P2 = np.unique(np.concatenate(pairs), axis=0)
+    later_first = np.lexsort((pairs_P2[:, 0], pairs_P2[:, 1]))
+    for earlier, later in pairs_P2[later_first].tolist():
+        if leader_N[later] == later and leader_N[earlier] == earlier:
+            leader_N[later] = earlier
+    return leader_N
+
+
+def near_pairs(phash_N: Hashes, colours_N: Hashes, bits: int, part: int) -> Indices:
+    """Near-duplicates (earlier, later) whose hashes have a part in common: [P, 2]."""
+    edges = np.linspace(0, HASH_BITS, bits + 2).astype(np.int64)
+    width = int(edges[part + 1] - edges[part])
+    mask = np.uint64((1 << width) - 1)
+    key_N = (phash_N >> np.uint64(edges[part])) & mask
+    order_N = np.argsort(key_N, kind="stable")
+    found = [np.zeros((0, 2), np.int64)]
+    at = np.arange(len(order_N))
+    for apart in range(1, len(order_N)):
+        at = at[at + apart < len(order_N)]
+        at = at[key_N[order_N[at]] == key_N[order_N[at + apart]]]
+        if not at.size:
+            break
+        first, second = order_N[at], order_N[at + apart]
+        near = are_near(phash_N[first], phash_N[second], colours_N[first], colours_N[second], bits)
+        found.append(np.stack([first[near], second[near]], axis=1))
+    return np.sort(np.concatenate(found), axis=1)
+
+
+def fill_shared(table: pa.Table) -> pa.Table:
+    """The rows of IMAGE_EMBEDDINGS with the vectors of those that they share filled in.
+
+    Rows that share with one that is not in the table stay as they are.
+    """
+    row_of = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
+    shared = table["shared_with"].to_pylist()
+    source = [row if with_ is None else row_of.get(with_, row) for row, with_ in enumerate(shared)]
+    position = table.schema.get_field_index("embedding")
+    return table.set_column(position, "embedding", table["embedding"].take(pa.array(source)))
+
+
+def share_over_shards(folder: Path, bits: int, kept: pl.Series) -> int:
+    """Let near-duplicates in different shards share a vector; how many rows of all share one.
+
+    Run again after a kill, it goes on. The result depends on the rows alone, not on who made them.
+
+    Args:
+        folder: Shards of IMAGE_EMBEDDINGS, whole ones.
+        bits: As in `Seen`.
+        kept: image_id of rows made by earlier runs: the first to lead, so they stay as they are.
+    """
+    rows = _hashes(folder)
+    gone = set(rows["shared_with"].drop_nulls()) - set(rows["image_id"])
+    own = rows.filter(pl.col("shared_with").is_null() | pl.col("shared_with").is_in(list(gone)))
+    own = own.with_columns(is_new=~pl.col("image_id").is_in(kept.implode()))
+    own = own.sort("is_new", "image_id")
+    leader_N = leaders(own["phash"].to_numpy(), own["colours"].to_numpy(), bits)
+    names = own["image_id"].to_list()
+    moved = {names[i]: names[leader] for i, leader in enumerate(leader_N) if leader != i}
+    if moved or gone:
+        vectors = _vectors(folder, set(moved.values()))
+        for file in sorted(folder.glob("*.parquet")):
+            _rewrite(file, moved, gone, vectors)
+    return int(rows.height - own.height + len(moved))
+
+
+def _hashes(folder: Path) -> pl.DataFrame:
+    columns = ["image_id", "status", "phash", "colours", "shared_with"]
+    rows = pl.scan_parquet(sorted(folder.glob("*.parquet"))).select(columns)
+    return rows.filter(pl.col("status") == str(Outcome.OK)).drop("status").collect()
+
+
+def _vectors(folder: Path, image_ids: set[str]) -> dict[str, NDArray[np.float16]]:
+    found = {}
+    for file in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(file, columns=["image_id", "embedding"])
+        here = [i for i, name in enumerate(table["image_id"].to_pylist()) if name in image_ids]
+        wanted = table.take(pa.array(here, pa.int64())).combine_chunks()
+        for name, vector in zip(wanted["image_id"].to_pylist(), _rows(wanted), strict=True):
+            found[name] = vector
+    return found
+
+
+def _rows(table: pa.Table) -> NDArray[np.float16]:
+    column = table["embedding"].combine_chunks()
+    flat: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(table.num_rows, column.type.list_size).copy()
+
+
+def _rewrite(
+    file: Path, moved: dict[str, str], gone: set[str], vectors: dict[str, NDArray[np.float16]]
+) -> None:
+    """Write the shard again where rows of it are to take other vectors, whole or not at all."""
+    table = pq.read_table(file)
+    changed = False
+    shared = table["shared_with"].to_pylist()
+    x_ND = _rows(table)
+    for row, name in enumerate(table["image_id"].to_pylist()):
+        before = None if shared[row] in gone else shared[row]
+        after = moved.get(before or name, before)
+        if after != shared[row]:
+            shared[row], changed = after, True
+            if after is not None:
+                x_ND[row] = vectors[after]
+    if not changed:
+        return
+    vectors_N = pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), x_ND.shape[1])
+    names = table.schema.names
+    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    table = table.set_column(names.index("embedding"), "embedding", vectors_N)
+    table = table.set_column(
+        names.index("shared_with"), "shared_with", pa.array(shared, pa.string())
+    )
+    IMAGE_EMBEDDINGS.write(file.parent, table, file.stem, metadata)
