@@ -203,6 +203,15 @@ def test_a_kept_encoder_is_trained_again_for_other_settings(copied: Profile) -> 
     assert sure(profiles.override(kept, ["train.epochs=3"])).keys() == {"train_gat"}
 
 
+def test_failures_are_retried_though_all_is_done_and_what_is_the_same_moves_nothing(
+    copied: Profile,
+) -> None:
+    retrying = profiles.retrying(copied, ["not_found"])
+    assert refresh(retrying) == set()
+    assert refresh(retrying, How(again=("embed_images",))) == {"embed_images"}
+    assert refresh(copied) == set()
+
+
 def test_parallel_months_make_the_same_tables(base: Profile, tmp_path: Path) -> None:
     other = replace(base, root=tmp_path / "run")
     steps = ("ingest", "interactions")
