@@ -25,7 +25,7 @@ from embed.fetch import Fetcher, FetchLimits
 from embed.hosts import HostLimits, Hosts
 from embed.outcomes import Outcome
 from orchestration.bench.image_hosts import PRIVATE_NAME
-from orchestration.bench.measure import measure
+from orchestration.bench.measure import Measured, measure
 
 NUM_IMAGES, NUM_QUICK = 20_000, 1_000
 SLICE = 4096  # as many as a shard
@@ -148,34 +148,20 @@ def run(n_images: int = NUM_IMAGES, quick: bool = False) -> dict[str, Any]:
         images_per_s; peak_rss_bytes of the fetching process.
     """
     n_images = min(n_images, NUM_QUICK) if quick else n_images
-    command = [sys.executable, "-m", "orchestration.bench.image_hosts"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdin is not None and server.stdout is not None
-        port = json.loads(server.stdout.readline())["port"]
-        try:
-            words = ["--client", str(port), "--images", str(n_images)]
-            measured = measure([sys.executable, "-m", "orchestration.bench.embed_http", *words])
-        finally:
-            server.stdin.close()
-            seen = json.loads(server.stdout.readline())
+    measured, seen = _measured(n_images)
     told = json.loads(measured.output)
+    expected = Counter(expected_of(fault) for _, fault in planned(n_images))
     result = {
         "sent": n_images,
         "accounted": sum(told["counted"].values()),
         "outcomes": {
-            "expected": dict(sorted(Counter(expected_of(f) for _, f in planned(n_images)).items())),
+            "expected": {str(outcome): count for outcome, count in sorted(expected.items())},
             "counted": dict(sorted(told["counted"].items())),
         },
         "wrong": told["wrong"],
         "private_reached": seen["private_reached"],
         "hosts": {
-            name: {
-                **seen["hosts"].get(name, {}),
-                "limit_at_once": k.at_once,
-                "limit_per_s": k.per_s,
-            }
+            name: {**seen["hosts"][name], "limit_at_once": k.at_once, "limit_per_s": k.per_s}
             for name, (_, k) in HOSTS.items()
         },
         "images_per_s": n_images / told["seconds"],
@@ -183,6 +169,23 @@ def run(n_images: int = NUM_IMAGES, quick: bool = False) -> dict[str, Any]:
     }
     show(result)
     return result
+
+
+def _measured(n_images: int) -> tuple[Measured, dict[str, Any]]:
+    """The client in a process of its own, and what the hosts in another saw of it."""
+    command = [sys.executable, "-m", "orchestration.bench.image_hosts"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None and server.stdout is not None
+        try:
+            port = json.loads(server.stdout.readline())["port"]
+            words = ["--client", str(port), "--images", str(n_images)]
+            client = [sys.executable, "-m", "orchestration.bench.embed_http", *words]
+            measured = measure(client)
+        finally:
+            server.stdin.close()
+        return measured, json.loads(server.stdout.readline())
 
 
 def show(result: dict[str, Any]) -> None:
