@@ -259,7 +259,8 @@ def count(
     num_images = sum(manifest.num_images for manifest in manifests)
     by_status = total_by_status(manifests)
     metrics = {f"num_{status}": float(number) for status, number in by_status.items()}
-    metrics["num_kept"] = float(sum(manifest.num_kept for manifest in manifests))
+    kept = (plan.rows["kept_file"].count() for plan in plans.values())
+    metrics["num_kept"] = float(sum(kept))
     metrics["num_shared"] = float(num_shared)
     metrics["num_damaged_shards"] = float(len(damaged))
     metrics["share_ok"] = by_status.get(str(Outcome.OK), 0) / max(1, num_images)

@@ -138,8 +138,7 @@ def fill_shared(table: pa.Table) -> pa.Table:
     row_of = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
     shared = table["shared_with"].to_pylist()
     source = [row if with_ is None else row_of.get(with_, row) for row, with_ in enumerate(shared)]
-    position = table.schema.get_field_index("embedding")
-    return table.set_column(position, "embedding", table["embedding"].take(pa.array(source)))
+    return _with_vectors(table, _rows(table)[source])
 
 
 def share_over_shards(folder: Path, bits: int, kept: pl.Series) -> int:
@@ -190,6 +189,12 @@ def _rows(table: pa.Table) -> NDArray[np.float16]:
     return flat.reshape(table.num_rows, column.type.list_size).copy()
 
 
+def _with_vectors(table: pa.Table, x_ND: NDArray[np.float16]) -> pa.Table:
+    """The rows with these vectors; the column is typed alike whether it was made or read."""
+    vectors_N = pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), x_ND.shape[1])
+    return table.set_column(table.schema.get_field_index("embedding"), "embedding", vectors_N)
+
+
 def _rewrite(
     file: Path, moved: dict[str, str], gone: set[str], vectors: dict[str, NDArray[np.float16]]
 ) -> None:
@@ -207,11 +212,8 @@ def _rewrite(
                 x_ND[row] = vectors[after]
     if not changed:
         return
-    vectors_N = pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), x_ND.shape[1])
-    names = table.schema.names
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-    table = table.set_column(names.index("embedding"), "embedding", vectors_N)
-    table = table.set_column(
-        names.index("shared_with"), "shared_with", pa.array(shared, pa.string())
-    )
-    IMAGE_EMBEDDINGS.write(file.parent, table, file.stem, metadata)
+    position = table.schema.get_field_index("shared_with")
+    table = table.set_column(position, "shared_with", pa.array(shared, pa.string()))
+    table = _with_vectors(table, x_ND)
+    IMAGE_EMBEDDINGS.write(file.parent, table.combine_chunks(), file.stem, metadata)

@@ -31,14 +31,12 @@ class ShardManifest:
         made_from: Hash of its rows, the model and the limits.
         num_images: Rows.
         num_by_status: Rows by status.
-        num_kept: Rows taken over from the table published before.
     """
 
     part: str
     made_from: str
     num_images: int
     num_by_status: Mapping[str, int]
-    num_kept: int
 
     def write(self, folder: Path) -> None:
         """Write to `folder/_shards/PART.json`, whole or not at all."""

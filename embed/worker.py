@@ -108,7 +108,7 @@ class EmbedShards:
     def __call__(self, batch: pa.Table) -> pa.Table:
         done = []
         for job in batch.to_pylist():
-            table, num_kept = embed_rows(pl.read_parquet(job["plan"]), self._clip, self._settings)
+            table = embed_rows(pl.read_parquet(job["plan"]), self._clip, self._settings)
             folder = Path(job["folder"])
             IMAGE_EMBEDDINGS.write(folder, table, job["part"], self._metadata)
             manifest = ShardManifest(
@@ -116,15 +116,14 @@ class EmbedShards:
                 made_from=job["made_from"],
                 num_images=table.num_rows,
                 num_by_status=dict(Counter(table["status"].to_pylist())),
-                num_kept=num_kept,
             )
             manifest.write(folder)
             done.append({"part": job["part"], "num_images": table.num_rows})
         return pa.Table.from_pylist(done)
 
 
-def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tuple[pa.Table, int]:
-    """Rows of IMAGE_EMBEDDINGS for planned `rows`, in their order, and how many were kept.
+def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> pa.Table:
+    """Rows of IMAGE_EMBEDDINGS for planned `rows`, in their order.
 
     Args:
         rows: Columns image_id, and those of `bodies`; kept_file, kept_row (null: not embedded
@@ -136,11 +135,12 @@ def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> tupl
     with ThreadPoolExecutor(settings.threads) as pool:
         tables += encoded(ahead(_batches(new, clip, settings, pool)), clip)
     if not tables:
-        return IMAGE_EMBEDDINGS.empty(clip.dim), 0
+        return IMAGE_EMBEDDINGS.empty(clip.dim)
     table = pa.concat_tables(IMAGE_EMBEDDINGS.check(part) for part in tables)
     position_of = {image_id: i for i, image_id in enumerate(table["image_id"].to_pylist())}
     ordered = table.take([position_of[image_id] for image_id in rows["image_id"]])
-    return fill_shared(ordered), kept.height
+    # In one chunk: the bytes of a file are by its rows alone, not by how they came together.
+    return fill_shared(ordered).combine_chunks()
 
 
 def kept_rows(rows: pl.DataFrame) -> pa.Table:

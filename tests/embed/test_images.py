@@ -92,7 +92,7 @@ def without_ray(config: EmbedConfig, resources: EmbedResources, run: Run) -> lis
     clip, settings = load_clip("tiny"), worker_settings(config, resources)
     found: list[Any] = []
     for plan in plan_shards(rows, config.shard_images, {}).values():
-        found += embed_rows(plan.rows, clip, settings)[0].to_pylist()
+        found += embed_rows(plan.rows, clip, settings).to_pylist()
     return sorted(found, key=lambda row: str(row["image_id"]))
 
 

@@ -61,7 +61,7 @@ def test_a_slow_encoder_holds_decoding_back(tmp_path: Path, clip: Clip, monkeypa
 
     monkeypatch.setattr(clip, "preprocess", counting)
     monkeypatch.setattr(clip, "launch", slow)
-    table, _ = embed_rows(rows_for([url_of(i) for i in range(NUM)], tmp_path), clip, SETTINGS)
+    table = embed_rows(rows_for([url_of(i) for i in range(NUM)], tmp_path), clip, SETTINGS)
     assert table.num_rows == decoded == encoded == NUM
     assert most <= 2 * BATCH
 
@@ -87,7 +87,7 @@ def test_the_next_batch_is_decoded_while_one_is_encoded(
 
     monkeypatch.setattr(clip, "preprocess", telling)
     monkeypatch.setattr(clip, "launch", waiting)
-    table, _ = embed_rows(rows_for([url_of(i) for i in range(NUM)], tmp_path), clip, SETTINGS)
+    table = embed_rows(rows_for([url_of(i) for i in range(NUM)], tmp_path), clip, SETTINGS)
     assert table["status"].to_pylist() == ["ok"] * NUM
 
 

@@ -35,7 +35,6 @@ def finish(folder: Path, part: str, made_from: str, num_images: int = 2) -> None
         made_from=made_from,
         num_images=num_images,
         num_by_status={"ok": num_images - 1, "not_found": 1},
-        num_kept=0,
     ).write(folder)
 
 
