@@ -33,7 +33,7 @@ from orchestration.bench.photos import SIZE_CLASSES, mixed, photos
 BENCH = Path("runs/bench")
 NUM_IMAGES, QUICK_IMAGES = 20_000, 2_000
 NUM_DISTINCT, QUICK_DISTINCT = 300, 60
-NUM_KILLS, QUICK_KILLS = 10, 3
+NUM_KILLS, QUICK_KILLS = 10, 2
 NUM_HTTP, QUICK_HTTP = 100_000, 2_000
 # The slow model sees as many of the images as fit into this time, at the speed of its encoder.
 LIMIT_S, QUICK_LIMIT_S = 1_200.0, 20.0
@@ -42,7 +42,7 @@ KILL_IMAGES = 2_560
 REFERENCE = "1080"
 CPU_MODELS = ("tiny", "ViT-B-32")
 GPU_MODEL, GPU_BATCH = "ViT-L-14", 256
-SHARD, QUICK_SHARD = 512, 64
+SHARD, QUICK_SHARD = 512, 32
 GOAL_RATIO, GOAL_DECODE, GOAL_HTTP = 0.9, 3.0, 0.999
 
 
@@ -61,33 +61,42 @@ def main(
     parts = only.split(",")
     work = out / "embed_work"
     shutil.rmtree(work, ignore_errors=True)
+    result: dict[str, Any] = {"quick": quick, "seed": seed, "machine": _machine()}
     with console.status("making photos"):
         made = photos(QUICK_DISTINCT if quick else NUM_DISTINCT, seed)
-    result: dict[str, Any] = {"quick": quick, "seed": seed, "machine": _machine()}
     if "decode" in parts:
         with console.status("decode"):
             result["decode"] = decode_part(made, QUICK_DECODE_S if quick else DECODE_S)
+    _save(result, out)
     if {"cpu", "gpu"} & set(parts):
         num = images or (QUICK_IMAGES if quick else NUM_IMAGES)
         with console.status(f"writing an archive of {num:,} images"):
             num_bytes = write_archive(mixed(made, num, seed), work / "archive")
         result["world"] = {"num_images": num, "bytes": num_bytes, "shares": _shares()}
-    if "cpu" in parts:
-        result["cpu"] = cpu_part(result["world"]["num_images"], quick, work, console)
-    if "gpu" in parts and torch.cuda.is_available():
-        result["gpu"] = gpu_part(result["world"]["num_images"], work, console)
+        if "cpu" in parts:
+            result["cpu"] = cpu_part(num, quick, work, console)
+        if "gpu" in parts and torch.cuda.is_available():
+            result["gpu"] = gpu_part(num, work, console)
+        _save(result, out)
     if "kills" in parts:
         with console.status("killing the step"):
             bodies = list(mixed(made, KILL_IMAGES, seed, ("640",)))
             num_kills = QUICK_KILLS if quick else NUM_KILLS
             result["kills"] = kill_again_and_again(bodies, num_kills, seed, work / "kills")
+        _save(result, out)
     if "http" in parts and find_spec("orchestration.bench.embed_http"):
         http = import_module("orchestration.bench.embed_http")
         with console.status("HTTP"):
             result["http"] = http.run(QUICK_HTTP if quick else NUM_HTTP, quick)
+        _save(result, out)
     console.print(result_table(result))
-    (out / "embed.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _save(result: Mapping[str, Any], out: Path) -> None:
+    """What is measured so far: a later part may fail."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "embed.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
 
 
 def decode_part(made: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def cpu_part(num: int, quick: bool, work: Path, console: Console) -> dict[str, A
             encode_only = _measured("encode", *encoder.words())["per_s"]
         limit_s = QUICK_LIMIT_S if quick else LIMIT_S
         shard = QUICK_SHARD if quick else SHARD
-        fitting = max(8 * shard, int(limit_s * encode_only))
+        fitting = max(6 * shard, int(limit_s * encode_only))
         with console.status(f"{model}: end to end"):
             found[model] = end_to_end(encoder, min(num, fitting), shard, encode_only, work)
     return found
