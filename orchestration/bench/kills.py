@@ -27,7 +27,7 @@ from orchestration.bench.embedding import write_archive, write_media
 from pipelines.contract import Run
 
 SHARD, BATCH, ACTORS = 64, 16, 2
-WAIT_S = 120.0
+WAIT_S = 300.0
 POLL_S = 0.01
 COUNTS = "encoded"
 
