@@ -30,8 +30,7 @@ def ray_cluster(profile: Profile) -> Iterator[Callable[[], None]]:
     def start() -> None:
         nonlocal started
         if not started:
-            _init(profile)
-            started = True
+            started = _init(profile)
 
     try:
         yield start
@@ -50,11 +49,12 @@ def quiet_engines() -> None:
     logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
 
 
-def _init(profile: Profile) -> None:
+def _init(profile: Profile) -> bool:
+    """Start or join Ray; False if this process has it already, as somebody else's."""
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     common = {"log_to_driver": False, "logging_level": logging.ERROR}
     if profile.ray_address:
         ray.init(address=profile.ray_address, **common)
@@ -68,3 +68,4 @@ def _init(profile: Profile) -> None:
             include_dashboard=False,
             **common,
         )
+    return True

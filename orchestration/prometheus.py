@@ -53,8 +53,9 @@ def write_metrics(root: Path) -> Path:
     _add_last_run(root, registry)
     path = root / FILE
     temporary = root / f".{FILE}.{os.getpid()}"
-    temporary.write_bytes(generate_latest(registry))
-    temporary.replace(path)
+    with runlog.unless_full():
+        temporary.write_bytes(generate_latest(registry))
+        temporary.replace(path)
     return path
 
 

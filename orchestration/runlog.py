@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 STARTED, FINISHED, FAILED = "run_started", "run_finished", "run_failed"
 STEP_STARTED, STEP_FINISHED, STEP_FAILED = "step_started", "step_finished", "step_failed"
 STEP_SKIPPED = "step_skipped"
@@ -28,15 +32,29 @@ class RunLog:
         self._path = folder(root) / f"{run_id}.jsonl"
 
     def event(self, event: str, **fields: Any) -> None:
-        """Append one line; it is written in one call, so lines of several processes never mix."""
+        """Append one line; it is written in one call, so lines of several processes never mix.
+
+        Nothing is told on a full disk: that is the run's own error, which a log must not hide.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         told = {"time": now, "run": self.run_id, "event": event, **fields}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(file, (json.dumps(told) + "\n").encode())
-        finally:
-            os.close(file)
+        with unless_full():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, (json.dumps(told) + "\n").encode())
+            finally:
+                os.close(file)
+
+
+@contextmanager
+def unless_full() -> Iterator[None]:
+    """What is written here is left out where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
 
 
 def new_run_id(clock_s: float | None = None) -> str:

@@ -31,7 +31,7 @@ from orchestration.profiles import Profile
 from orchestration.progress import FileLog, Reporter
 from orchestration.prometheus import write_metrics
 from orchestration.publishing import publish
-from orchestration.runlog import RunLog, new_run_id
+from orchestration.runlog import FULL, RunLog, new_run_id
 from pipelines.contract import ConfigError, MissingInputError, Run
 from pipelines.dumps import discover
 from pipelines.locks import held
@@ -99,7 +99,8 @@ def run_profile(profile: Profile, reporter: Reporter, how: How = How()) -> list[
             raise MissingInputError(f"no dumps of month {month!r}; there are {', '.join(dumps)}")
     log = RunLog(run.root, new_run_id())
     waiting = Waiting(reporter) if how.wait else None
-    with lock(run.root, log.run_id, shared=bool(how.months), waiting=waiting), _recorded(run, log):
+    locked = lock(run.root, log.run_id, shared=bool(how.months), waiting=waiting)
+    with disk_errors(run.root), locked, _recorded(run, log):
         log.event(runlog.STARTED, profile=profile.name, pid=os.getpid(), **asdict(how))
         chosen = {month: dumps[month] for month in how.months or dumps}
         finished = _run_months(profile, chosen, how, reporter, log)
@@ -343,7 +344,7 @@ def disk_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL or isinstance(error, DiskFullError):
             raise
         free = shutil.disk_usage(root).free
         raise DiskFullError(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -166,3 +167,16 @@ def test_months_run_beside_each_other_but_each_once(tmp_path: Path) -> None:
             pass
         with pytest.raises(RunLockedError), lock(tmp_path):
             pass
+
+
+def test_a_log_on_a_full_disk_does_not_hide_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(root=tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("orchestration.runlog.os.write", full)
+    with pytest.raises(DiskFullError, match="no space left under"):
+        ran(task(run, NumbersConfig(fail_with="disk")), run)
