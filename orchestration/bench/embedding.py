@@ -171,8 +171,12 @@ def step(  # noqa: PLR0917  # a command's parameters are its options
         staging=root / "staging",
         on_progress=lambda done, *_: stamps.append((time.perf_counter(), done)),
     )
+    # The same photos come again and again under other urls: all are to be encoded.
     config = EmbedConfig(
-        clip=ClipConfig(model=model, pretrained=weights), archive=str(archive), shard_images=shard
+        clip=ClipConfig(model=model, pretrained=weights),
+        archive=str(archive),
+        shard_images=shard,
+        near_duplicate_bits=-1,
     )
     gpus = torch.cuda.device_count() if gpu else 0
     resources = EmbedResources(
