@@ -58,7 +58,7 @@ def _figures(manifest: Manifest) -> list[str]:
         *(quantity(number) for number in rows),
         f"{manifest.seconds:.1f}",
         quantity(counts.rows_in / manifest.seconds) if manifest.seconds else "-",
-        f"{manifest.peak_rss_bytes / 2**30:.2f}",
+        f"{manifest.peak_rss_bytes / 2**30:.1f}",
     ]
 
 
