@@ -131,24 +131,14 @@ def tfidf_users(train: csr_array) -> Scorer:
 
 def matrix_factorisation(train: csr_array, rank: int, seed: int) -> Scorer:
     """Truncated SVD of the degree-normalised matrix; new users are folded in by their rows."""
-    users = np.maximum(np.asarray(train.sum(axis=1)), 1e-12)
     items = np.maximum(np.asarray(train.sum(axis=0)), 1e-12)
-    normalised = diags_array(users**-0.5) @ train @ diags_array(items**-0.5)
-    rank = min(rank, min(train.shape) - 1)
-    start = np.random.default_rng(seed).normal(size=min(train.shape))
-    _, _, right = svds(normalised.astype(np.float64), k=rank, v0=start)
+    right = singular_vectors(train, rank, seed)
 
     def score(rows: csr_array) -> Floats:
         folded = rows @ diags_array(items**-0.5) @ right.T
         return np.asarray(folded @ right * items**0.5)
 
     return score
-
-
-def num_pairs(train: csr_array) -> int:
-    """At most so many pairs of subreddits share a user: entries of a matrix over pairs."""
-    degrees = np.diff(train.indptr).astype(np.int64)
-    return int(min((degrees**2).sum(), train.shape[1] ** 2))
 
 
 def _by_items(weights: csr_array) -> Scorer:
@@ -159,6 +149,17 @@ def _by_items(weights: csr_array) -> Scorer:
         return lambda rows: np.asarray((rows @ weights).toarray())
     dense = weights.toarray()
     return lambda rows: np.asarray(rows @ dense)
+
+
+def singular_vectors(train: csr_array, rank: int, seed: int) -> Floats:
+    """float [rank, S]: of the matrix divided by the roots of both degrees; fewer if it is small."""
+    users = np.maximum(np.asarray(train.sum(axis=1)), 1e-12)
+    items = np.maximum(np.asarray(train.sum(axis=0)), 1e-12)
+    normalised = diags_array(users**-0.5) @ train @ diags_array(items**-0.5)
+    rank = min(rank, min(train.shape) - 1)
+    start = np.random.default_rng(seed).normal(size=min(train.shape))
+    _, _, right = svds(normalised.astype(np.float64), k=rank, v0=start)
+    return np.asarray(right)
 
 
 def _idf(train: csr_array) -> csr_array:

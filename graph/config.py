@@ -8,6 +8,7 @@ from pipelines.contract import ConfigError
 
 LAMBDA0, ONE_LAYER = "lambda0", "one_layer"
 NO_CONTENT, NO_EDGES, NO_ATTENTION = "no_content", "no_edges", "no_attention"
+NO_SPECTRUM = "no_spectrum"
 ABLATIONS = (LAMBDA0, ONE_LAYER, NO_CONTENT, NO_EDGES, NO_ATTENTION)
 
 
@@ -43,6 +44,8 @@ class EncoderConfig:
         attention: Neighbours are weighed; else they all count alike.
         content_attention: Attention reads how contents of subreddits and user agree.
         edge_features: Attention reads what the user did where, and when.
+        spectral: Starts as the linear filter of the training graph: learned rows as its singular
+            vectors, attention by degree alone, popular subreddits with longer vectors.
     """
 
     dim: int = 64
@@ -52,6 +55,7 @@ class EncoderConfig:
     attention: bool = True
     content_attention: bool = True
     edge_features: bool = True
+    spectral: bool = False
 
     def __post_init__(self) -> None:
         if self.fanouts[0] < 1 or self.fanouts[1] < 0:
@@ -114,11 +118,15 @@ class TrainConfig:
         shares = (self.validation_share, self.test_share, self.inductive_share)
         if min(shares) < 0 or self.validation_share + self.test_share >= 1 or shares[2] >= 1:
             raise ConfigError(f"validation, test and inductive shares {shares}: expected below 1")
-        if set(self.ablations) - set(ABLATIONS):
-            raise ConfigError(f"ablations={self.ablations}: expected a subset of {ABLATIONS}")
+        for name in self.ablations:
+            if name not in (*ABLATIONS, NO_SPECTRUM):
+                raise ConfigError(
+                    f"ablations={self.ablations}: expected a subset of {(*ABLATIONS, NO_SPECTRUM)}"
+                )
 
     def ablated(self, name: str) -> TrainConfig:
-        """This without one part: image objective, second layer, attention or what it reads.
+        """This without one part: image objective, second layer, attention, what it reads, or the
+        spectral start.
 
         Raises:
             ConfigError: There is no such ablation.
@@ -134,6 +142,8 @@ class TrainConfig:
             return replace(self, encoder=replace(encoder, edge_features=False))
         if name == NO_ATTENTION:
             return replace(self, encoder=replace(encoder, attention=False))
+        if name == NO_SPECTRUM:
+            return replace(self, encoder=replace(encoder, spectral=False))
         raise ConfigError(f"ablation {name!r}: expected one of {ABLATIONS}")
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from graph.contents import user_inputs
 from graph.counter_random import Stream, uniform
 from graph.edges import EDGE_FEATURES
-from graph.encode import encode_all_users, encode_subreddits
+from graph.encode import EncodedUsers, SubredditStates, encode_all_users, encode_subreddits
+from graph.evaluate import sampled
 from graph.model import Neighbourhood, TasteEncoder
 from graph.prepare import View
 from graph.stats import sample_stats
@@ -41,40 +42,42 @@ def deletion_shift(
         By ranking of `RANKINGS`: `z`, the shift of z_u, and `taste`, that of where p(z_u) lies;
         NaN without such users.
     """
-    by_user, contents = view.graph.by_user, view.contents
-    users = torch.nonzero(by_user.degrees() > 2 * removed)[:, 0]
-    draw = uniform(Stream.BASELINE, seed, users)
-    users = users[draw.argsort(stable=True)[:MAX_USERS]].sort().values
+    by_user = view.graph.by_user
+    users = sampled(torch.nonzero(by_user.degrees() > 2 * removed)[:, 0], MAX_USERS, seed)
     if not len(users):
         return {name: _means([]) for name in RANKINGS}
     rows = torch.arange(view.graph.num_subreddits) + 1
     states = encode_subreddits(
-        model, view.graph.by_subreddit, view.features, contents, rows=rows, seed=seed
+        model, view.graph.by_subreddit, view.features, view.contents, rows=rows, seed=seed
     )
     shifts: dict[str, list[Tensor]] = {name: [] for name in RANKINGS}
-    for part in encode_all_users(model, states, by_user, contents, users=users, seed=seed):
-        edge, mask = part.edge_BF, part.mask_BF
-        features = by_user.features[edge]
+    for part in encode_all_users(model, states, by_user, view.contents, users=users, seed=seed):
         order = {
-            "attention": part.encoded.attention_BF.cpu(),
-            "activity": features[..., ACTIVITY].expm1().sum(dim=-1),
-            "random": uniform(Stream.BASELINE, seed, part.users[:, None], edge),
+            "attention": part.encoded.attention_BF,
+            "activity": by_user.features[part.edge_BF][..., ACTIVITY].expm1().sum(dim=-1),
+            "random": uniform(Stream.BASELINE, seed, part.users[:, None], part.edge_BF),
         }
         for name in RANKINGS:
-            left = mask & ~_first(order[name], mask, removed)
-            near = Neighbourhood(
-                slot_RF=by_user.neighbours[edge].to(torch.int64), mask_RF=left, edge_RFE=features
-            )
-            stats = sample_stats(features, left, left.sum(dim=1))
-            inputs = replace(user_inputs(contents, part.users), stats_NK=stats)
-            moved = model.gather_subreddits(states.h_Sd, states.inputs, inputs, near)
-            was = part.encoded
-            pair = [
-                1 - (was.z_Bd * moved.z_Bd).sum(dim=1),
-                1 - (was.direction_BD * moved.direction_BD).sum(dim=1),
-            ]
-            shifts[name].append(torch.stack(pair, dim=1))
+            left = part.mask_BF & ~_first(order[name], part.mask_BF, removed)
+            shifts[name].append(_shift(model, states, view, part, left))
     return {name: _means(parts) for name, parts in shifts.items()}
+
+
+def _shift(
+    model: TasteEncoder, states: SubredditStates, view: View, was: EncodedUsers, left_BF: Tensor
+) -> Tensor:
+    """float [B, 2]: how far z_u and p(z_u) move when only these edges are left."""
+    by_user = view.graph.by_user
+    features = by_user.features[was.edge_BF]
+    near = Neighbourhood(
+        slot_RF=by_user.neighbours[was.edge_BF].to(torch.int64), mask_RF=left_BF, edge_RFE=features
+    )
+    stats = sample_stats(features, left_BF, left_BF.sum(dim=1))
+    inputs = replace(user_inputs(view.contents, was.users), stats_NK=stats)
+    now = model.gather_subreddits(states.h_Sd, states.inputs, inputs, near)
+    z = (was.encoded.z_Bd * now.z_Bd).sum(dim=1)
+    taste = (was.encoded.direction_BD * now.direction_BD).sum(dim=1)
+    return 1 - torch.stack([z, taste], dim=1)
 
 
 def _first(order_BF: Tensor, mask_BF: Tensor, count: int) -> Tensor:

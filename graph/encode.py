@@ -29,7 +29,7 @@ class SubredditStates:
     Args:
         inputs: Of all S subreddits.
         h_Sd: float, layer 1.
-        item_Sd: float, unit; answers of link prediction.
+        item_Sd: float, answers of link prediction.
         prior_S: float, their logit for anybody.
     """
 
@@ -95,7 +95,7 @@ def encode_subreddits(
         x_Md = model.describe(inputs.rows(part).to(model.device))
         users_below = user_inputs(contents, users).to(model.device)
         h.append(model.gather_users(x_Md, users_below, below.to(model.device)))
-        items.append(model.item_vectors(x_Md))
+        items.append(model.item_vectors(x_Md, inputs.rows(part).to(model.device)))
     inputs = inputs.to(model.device)
     return SubredditStates(
         inputs=inputs,
@@ -126,7 +126,7 @@ def encode_users(
         seed: Of the sample of subreddits where a user has more than `MAX_SUBREDDITS_PER_USER`.
     """
     key = hash_words(Stream.INPUT, seed, 0, 0)
-    fanout = max(MAX_SUBREDDITS_PER_USER, model.config.fanouts[0])
+    fanout = max(MAX_SUBREDDITS_PER_USER, 4 * model.config.fanouts[0])
     edge, mask = draw_neighbours(by_user, users, fanout, weighting=Weighting.DECAYED, key=key)
     near = Neighbourhood(
         slot_RF=by_user.neighbours[edge].to(torch.int64),

@@ -48,7 +48,14 @@ class EdgeGatv2(nn.Module):
         nn.init.xavier_uniform_(self.att)
 
     def forward(
-        self, source: Tensor, target: Tensor, edge: Tensor, slot: Tensor, mask: Tensor
+        self,
+        source: Tensor,
+        target: Tensor,
+        edge: Tensor,
+        slot: Tensor,
+        mask: Tensor,
+        *,
+        bias_NF: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Messages into each target, and how it weighed its neighbours.
 
@@ -60,6 +67,7 @@ class EdgeGatv2(nn.Module):
             edge: float [N, F, edge_dim].
             slot: int64 [N, F], neighbours as rows of `source`; any valid row where masked.
             mask: bool [N, F].
+            bias_NF: float, added to the scores of every head.
 
         Returns:
             (out, alpha_NFH): float [N, dim]; attention in [0, 1] that sums to 1 per head over the
@@ -70,6 +78,7 @@ class EdgeGatv2(nn.Module):
         hidden = message + self.lin_r(target).view(len(target), 1, self.heads, -1)
         hidden = hidden + self.lin_edge(edge).view(shape)
         score = (nn.functional.leaky_relu(hidden, NEGATIVE_SLOPE) * self.att).sum(dim=-1)
+        score = score if bias_NF is None else score + bias_NF[..., None]
         alpha = masked_softmax(score if self.attend else 0 * score, mask[..., None])
         out = (message * alpha[..., None]).sum(dim=1).flatten(1)
         return out + self.bias, alpha

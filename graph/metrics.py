@@ -69,13 +69,20 @@ def first_columns(score_BS: Tensor, depth: int) -> Tensor:
     width = min(depth + 1, score_BS.shape[1])
     top = score_BS.topk(width, dim=1, sorted=True)
     listed = top.indices[:, :depth].sort(dim=1).values
-    order = score_BS.gather(1, listed).argsort(dim=1, descending=True, stable=True)
-    listed = listed.gather(1, order)
     if width > depth:
-        tied = (top.values[:, depth - 1] == top.values[:, depth]).nonzero()[:, 0]
-        whole = score_BS[tied].argsort(dim=1, descending=True, stable=True)
-        listed[tied] = whole[:, :depth]
-    return listed
+        last = top.values[:, depth - 1]
+        tied = (last == top.values[:, depth]).nonzero()[:, 0]
+        listed[tied] = _first_tied(score_BS[tied], last[tied, None], depth)
+    order = score_BS.gather(1, listed).argsort(dim=1, descending=True, stable=True)
+    return listed.gather(1, order)
+
+
+def _first_tied(score_BS: Tensor, last_B1: Tensor, depth: int) -> Tensor:
+    """int64 [B, depth], sorted: columns above the last score, and the first of those that tie."""
+    above, equal = score_BS > last_B1, score_BS == last_B1
+    wanted = depth - above.count_nonzero(dim=1)
+    chosen = above | (equal & (equal.cumsum(dim=1) <= wanted[:, None]))
+    return chosen.nonzero()[:, 1].view(-1, depth)
 
 
 def average(rows: Iterable[Tensor]) -> tuple[dict[str, float], int]:

@@ -191,7 +191,26 @@ class TasteEncoder(nn.Module):
         self.log_image_temperature = nn.Parameter(torch.tensor(0.1).log())
         self.dropout = nn.Dropout(config.dropout)
         self.shed = nn.Dropout(HEAD_DROPOUT)
+        if config.spectral:
+            self.degree_bias = nn.Parameter(torch.tensor(-0.5))
+            self.degree_gain = nn.Parameter(torch.tensor(0.5))
         self._initialise()
+
+    def start_from(self, vectors_Sd: Tensor) -> None:
+        """Start as the linear filter with these singular vectors of subreddits, row 1 first.
+
+        What is not of the filter starts at zero, and all rows together at the usual scale.
+        """
+        width = vectors_Sd.shape[1]
+        with torch.no_grad():
+            self.table.weight.zero_()
+            self.table.weight[1:, :width] = unit_rms(vectors_Sd)
+            self.to_users.att.mul_(0.1)
+            self.popularity.zero_()
+            nn.init.eye_(self.to_users.lin_l.weight)
+            for linear in (self.user_self, self.subreddit_stats):
+                nn.init.zeros_(linear.weight)
+                nn.init.zeros_(linear.bias)
 
     def _initialise(self) -> None:
         nn.init.normal_(self.table.weight, std=0.1)
@@ -245,7 +264,10 @@ class TasteEncoder(nn.Module):
         """Layer 2 and heads: users from their subreddits."""
         x_Bd = self.introduce(users)
         edge = torch.cat([self._edges(near), self._content(subreddits, users, near)], dim=-1)
-        out, alpha_BFH = self.to_users(h_Md, x_Bd, edge, near.slot_RF, near.mask_RF)
+        bias = None
+        if self.config.spectral:
+            bias = self.degree_bias * subreddits.stats_MK[:, 0][near.slot_RF]
+        out, alpha_BFH = self.to_users(h_Md, x_Bd, edge, near.slot_RF, near.mask_RF, bias_NF=bias)
         attention = alpha_BFH[..., : self.taste_heads].mean(dim=-1)
         hidden = self.dropout(out + self.user_self(x_Bd))
         seen = (subreddits.image_MD[near.slot_RF] * attention[..., None]).sum(dim=1)
@@ -277,9 +299,13 @@ class TasteEncoder(nn.Module):
         scaled: Tensor = self.content_scale(features)
         return scaled
 
-    def item_vectors(self, x_Md: Tensor) -> Tensor:
-        """t_Md, unit: subreddits as answers of link prediction."""
-        return unit(self.item(x_Md))
+    def item_vectors(self, x_Md: Tensor, inputs: SubredditInputs) -> Tensor:
+        """t_Md: subreddits as answers of link prediction; unit, unless spectral."""
+        answers: Tensor = self.item(x_Md)
+        if not self.config.spectral:
+            return unit(answers)
+        log_degree = inputs.stats_MK[:, 0] - self.subreddit_scale.mean[0]
+        return answers * (self.degree_gain * log_degree).exp()[:, None]
 
     def item_prior(self, inputs: SubredditInputs) -> Tensor:
         """float [M]: logit of a subreddit for anybody, first of all the log of its popularity."""
@@ -300,6 +326,11 @@ def temperature(log_temperature: Tensor) -> Tensor:
 def unit(x: Tensor) -> Tensor:
     """Rows of length one; zeros stay zeros."""
     return nn.functional.normalize(x, dim=-1, eps=1e-8)
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """Rows scaled alike, to length one in the root mean square."""
+    return x / x.square().sum(dim=1).mean().sqrt().clamp(min=1e-8)
 
 
 def content_features(subreddits: SubredditInputs, users: UserInputs, near: Neighbourhood) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from graph import baselines
 from graph.batches import TrainingGraph, make_batch
 from graph.blocks import Sampler, SamplerConfig, TorchSampler, Weighting
 from graph.config import TrainConfig
@@ -108,6 +110,10 @@ def new_encoder(config: TrainConfig, graph: TrainingGraph, contents: Contents) -
     batch = make_batch(graph, contents, sample, epoch=0, step=0, num_uniform=0)
     agreement = content_features(batch.subreddits, batch.seeds, batch.near)
     model.content_scale.fit(agreement[batch.near.mask_RF])
+    if config.encoder.spectral:
+        train = baselines.matrix(graph.by_user, graph.by_subreddit.num_rows)
+        vectors = baselines.singular_vectors(train, config.encoder.dim, config.seed)
+        model.start_from(torch.from_numpy(vectors.T.astype(np.float32)))
     return model
 
 

@@ -93,9 +93,9 @@ def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[
     h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
     encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
     slot = batch.candidate_slot
-    logits = model.link_scores(
-        encoded.z_Bd, model.item_vectors(x_Md[slot]), model.item_prior(batch.subreddits)[slot]
-    )
+    asked = batch.subreddits.rows(slot)
+    answers = model.item_vectors(x_Md[slot], asked)
+    logits = model.link_scores(encoded.z_Bd, answers, model.item_prior(batch.subreddits)[slot])
     link = link_loss(logits, batch.candidates)
     if image_weight == 0:
         return link, torch.stack([link.detach(), torch.tensor(math.nan, device=link.device)])

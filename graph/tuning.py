@@ -13,16 +13,17 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from graph import baselines
-from graph.counter_random import Stream, uniform
-from graph.evaluate import Held, ScoreUsers, rank_users, score_batches
+from graph.evaluate import Held, ScoreUsers, rank_users, sampled, score_batches
 from graph.splits import Split
 from graph.store import GraphStore
 
 CHOSEN_BY = "ndcg_at_20"
 CHOICE_USERS = 1024  # Choices look at so many users, at most.
+MAX_EDGES = 50_000_000  # A matrix of the graph: 0.6 GB.
 MAX_PAIRS = 150_000_000  # Entries of a sparse matrix over pairs of subreddits: 1.2 GB.
 MAX_EASE_SUBREDDITS = 8_000  # Two dense matrices over pairs: 1 GB.
 MAX_NEIGHBOUR_USERS = 60_000  # A batch is compared with every user.
+SPARSE = ("item_cosine", "tfidf_items", "linear_filter", "damped_filter")
 FILTERS = ("ease", "damped_filter")
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # In standard deviations of the filter.
 
@@ -104,6 +105,8 @@ def _look_up(users: Tensor, logits: Tensor, added: Tensor, weight: float) -> Sco
 
 def baseline_fits(held: Held, seed: int) -> dict[str, tuple[Fit, ...]]:
     """Ways to fit each baseline that is not `left_out`."""
+    if held.training.graph.by_user.num_edges > MAX_EDGES:
+        return {"popularity": (partial(_by_popularity, held),)}
     train, inputs = _matrix(held.training.graph), _matrix(held.inputs.graph)
     too_large = left_out(held.training.graph)
     ranks = [r for r in baselines.MF_RANKS if r < min(train.shape)] or [1]
@@ -129,16 +132,19 @@ def baseline_fits(held: Held, seed: int) -> dict[str, tuple[Fit, ...]]:
 def left_out(graph: GraphStore) -> dict[str, str]:
     """Why a baseline is not fitted on this graph, by its name."""
     reasons = {}
-    pairs = baselines.num_pairs(_matrix(graph))
+    degrees = graph.by_user.degrees()
+    pairs = min(int(degrees.square().sum()), graph.num_subreddits**2)
     if pairs > MAX_PAIRS:
-        reason = f"{pairs:,} pairs of subreddits share a user, more than {MAX_PAIRS:,}"
-        sparse = ("item_cosine", "tfidf_items", "linear_filter", "damped_filter")
-        reasons = dict.fromkeys(sparse, reason)
+        reason = f"{pairs:,} pairs of subreddits may share a user, more than {MAX_PAIRS:,}"
+        reasons = dict.fromkeys(SPARSE, reason)
     if graph.num_subreddits > MAX_EASE_SUBREDDITS:
         size = 16 * graph.num_subreddits**2 / 2**30
         reasons["ease"] = f"{graph.num_subreddits:,} subreddits would need {size:.1f} GB"
     if graph.num_users > MAX_NEIGHBOUR_USERS:
         reasons["tfidf_users"] = f"{graph.num_users:,} users, more than {MAX_NEIGHBOUR_USERS:,}"
+    if graph.by_user.num_edges > MAX_EDGES:
+        reason = f"{graph.by_user.num_edges:,} edges, more than {MAX_EDGES:,}"
+        reasons |= dict.fromkeys((*SPARSE, "ease", "tfidf_users", "mf"), reason)
     return reasons
 
 
@@ -153,9 +159,12 @@ def best_fit(held: Held, fits: Sequence[Fit], seed: int) -> int:
 
 def choice_users(held: Held, seed: int) -> Tensor:
     """int64, sorted: transductive users with validation edges, a seeded sample of them if many."""
-    users = held.users(Split.VALIDATION, inductive=False)
-    draw = uniform(Stream.BASELINE, seed, users)
-    return users[draw.argsort(stable=True)[:CHOICE_USERS]].sort().values
+    return sampled(held.users(Split.VALIDATION, inductive=False), CHOICE_USERS, seed)
+
+
+def _by_popularity(held: Held) -> ScoreUsers:
+    counts = held.training.graph.by_subreddit.degrees()
+    return lambda users: counts.to(torch.float32).expand(len(users), -1)
 
 
 def _matrix(graph: GraphStore) -> csr_array:

@@ -23,7 +23,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from graph.config import NO_ATTENTION, NO_EDGES, EncoderConfig, TrainConfig
+from graph.config import NO_ATTENTION, NO_SPECTRUM, EncoderConfig, TrainConfig
 from graph.evaluate import ALL_DEGREES, Held, Result
 from graph.experiment import Choices, choose, rank_baselines, rank_encoder, train_encoder
 from graph.features import load_features
@@ -56,22 +56,25 @@ class Dataset:
     goals: tuple[float, float]
 
 
-# These graphs have no contents, so attention reads degrees and edges alone.
+# These graphs have neither contents nor times, so attention reads degrees alone.
 # Dense: users have a hundred subreddits, so many are read and many predicted.
 DENSE = TrainConfig(
-    encoder=EncoderConfig(dim=64, fanouts=(96, 0), dropout=0.3, content_attention=False),
+    encoder=EncoderConfig(
+        dim=128, fanouts=(96, 0), dropout=0.3, content_attention=False, spectral=True
+    ),
     image_weight=0.0,
-    epochs=30,
+    epochs=5,
     chunk_users=256,
+    lr=3e-3,
     uniform_negatives=8192,
     max_targets=20,
     inductive_share=0.0,
-    ablations=(NO_ATTENTION, NO_EDGES),
+    ablations=(NO_ATTENTION, NO_SPECTRUM),
 )
 SPARSE = replace(
     DENSE,
-    encoder=EncoderConfig(dim=64, fanouts=(32, 0), dropout=0.2, content_attention=False),
-    epochs=8,
+    encoder=replace(DENSE.encoder, dim=64, fanouts=(32, 0), dropout=0.2),
+    epochs=3,
     uniform_negatives=4096,
 )
 DATASETS = {

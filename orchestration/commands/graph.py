@@ -321,7 +321,9 @@ def nearest_subreddits(
     """Subreddits that the user does not have yet, by cosine with z_u, nearest first."""
     import torch
 
-    cosine = encoder.states.item_Sd @ torch.from_numpy(user.embedding)
+    from graph.model import unit
+
+    cosine = unit(encoder.states.item_Sd) @ torch.from_numpy(user.embedding)
     names = encoder.trained.subreddits
     order = cosine.argsort(descending=True, stable=True).tolist()
     found = [(names[place], float(cosine[place])) for place in order]

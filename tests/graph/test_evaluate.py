@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
+from graph import evaluate
 from graph.evaluate import by_degree, evaluate_links, rank_users
 from graph.metrics import METRICS
 from graph.splits import Split
@@ -66,6 +68,22 @@ def test_means_by_degree_are_those_of_its_users() -> None:
         "5-14": (3.0, 1),
         "50+": (4.0, 1),
     }
+
+
+def test_of_many_users_the_same_sample_is_ranked_for_all(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def score(users: torch.Tensor) -> torch.Tensor:
+        asked.append(users.tolist())
+        return torch.zeros(len(users), small.graph.num_subreddits)
+
+    monkeypatch.setattr(evaluate, "MAX_TEST_USERS", 7)
+    found = evaluate_links(small.held, [("one", score), ("two", score)], ("transductive",))
+    assert {r.num_users for r in found if r.degree == "all"} == {7}
+    assert asked[0] == asked[1]
+    assert len(set(asked[0])) == 7
 
 
 def test_only_the_splits_asked_for_are_ranked(small: Small) -> None:

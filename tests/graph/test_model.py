@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from graph.baselines import matrix, matrix_factorisation
 from graph.batches import Batch, make_batch
+from graph.evaluate import encoder_scorer
+from graph.experiment import train_encoder
 from graph.model import (
     CONTENT_FEATURES,
     Encoded,
@@ -194,3 +197,27 @@ def test_without_attention_all_neighbours_count_alike(
     assert torch.allclose(encode(even, its).attention_BF, its.near.mask_RF / degree.clamp(min=1))
     share = encode(model, batch).attention_BF
     assert not torch.allclose(share, batch.near.mask_RF / batch.near.mask_RF.sum(1, keepdim=True))
+
+
+def test_a_spectral_encoder_starts_as_the_linear_filter(small: Small) -> None:
+    config = replace(SMALL, encoder=replace(SMALL.encoder, spectral=True, fanouts=(64, 0)))
+    view = small.held.training
+    model = new_encoder(config, small.training_graph(config), view.contents).eval()
+    with torch.no_grad():  # What training has yet to weigh: contents, and attention's own scores.
+        model.to_users.att.zero_()
+        for linear in (model.subreddit_text, model.subreddit_image):
+            linear.weight.zero_()
+    score = encoder_scorer(model, small.held, seed=0)
+    train = matrix(view.graph.by_user, small.graph.num_subreddits)
+    expected = matrix_factorisation(train, SMALL.encoder.dim, config.seed)(train)
+    users = torch.nonzero(view.graph.by_user.degrees() > 3)[:50, 0]
+    found, wanted = score(users).argmax(dim=1), torch.from_numpy(expected)[users].argmax(dim=1)
+    # log1p of a degree stands for its log, so a few close calls go the other way.
+    assert (found == wanted).double().mean() > 0.8
+
+
+def test_a_spectral_encoder_learns(small: Small) -> None:
+    config = replace(SMALL, encoder=replace(SMALL.encoder, spectral=True), epochs=15)
+    losses: list[float] = []
+    train_encoder(small.held, config, lambda _, loss: losses.append(loss))
+    assert losses[-1] < 0.95 * losses[0]

@@ -80,6 +80,12 @@ def test_what_does_not_fit_in_memory_is_left_out_by_name(
     assert "GB" in reasons["ease"]
     assert "more than 10" in reasons["item_cosine"]
     assert [name for name, _ in baseline_scorers(small.held, 0)] == ["popularity", "mf"]
+    before = dict(baseline_scorers(small.held, 0))["popularity"](torch.arange(3))
+    monkeypatch.setattr(tuning, "MAX_EDGES", 10)
+    assert set(left_out(small.graph)) == {*tuning.SPARSE, "ease", "tfidf_users", "mf"}
+    ((name, score),) = baseline_scorers(small.held, 0)
+    assert name == "popularity"
+    assert torch.equal(score(torch.arange(3)).double(), before.double())
 
 
 def test_every_baseline_beats_chance_on_users_it_was_not_fitted_on(small: Small) -> None:

@@ -49,7 +49,7 @@ def test_every_model_is_ranked_on_both_splits(data: Path, tmp_path: Path) -> Non
             assert figures[split][model]["num_users"] == users
             assert 0 <= figures[split][model]["ndcg_at_20"] <= 1
         assert figures[split]["ease"]["recall_at_20"] == 1.0
-    assert set(figures["transductive"]) >= {"no_attention", "no_edges"}
+    assert set(figures["transductive"]) >= {"no_attention", "no_spectrum"}
     assert figures["peak_rss_gb"] > 0.1
     assert {"transductive.gat.0", "inductive.gat.0"} <= set(figures["training_s"])
     assert "goal" in said

@@ -95,7 +95,7 @@ def save_random_encoder(run: Run, clip: Clip) -> NewUserEncoder:
         states = SubredditStates(
             inputs=inputs,
             h_Sd=x_Sd,
-            item_Sd=model.item_vectors(x_Sd),
+            item_Sd=model.item_vectors(x_Sd, inputs),
             prior_S=model.item_prior(inputs).clone(),
         )
     trained = TrainedEncoder(
