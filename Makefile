@@ -14,7 +14,7 @@ KUBERAY := github.com/ray-project/kuberay/ray-operator@v1.3.2
 PRISM := github.com/apache/beam/sdks/v2/go/cmd/prism
 
 .PHONY: help env sample test check format bench-sample bench-ingest bench-embed bench-dumps bench-persona fuzz-ingest
-.PHONY: bench-graph-quality train-tiny-clip bench-refresh dagster crds
+.PHONY: bench-graph-quality train-tiny-clip bench-refresh dagster crds bench-graph-scale
 .PHONY: flink-up flink-down prism clean
 
 help:  ## what can be made
@@ -55,6 +55,9 @@ bench-ingest: $(BENCH_READY)  ## ingest beside zstd, scripts and DuckDB: runs/be
 
 bench-dumps: env  ## what ingest makes of each file below DUMPS: runs/bench/dumps.json
 	$(BIN)/python -m orchestration.bench.dumps $(DUMPS)
+
+bench-graph-scale: env  ## 22 million users built, trained, inferred: runs/bench/graph_scale.json; ARGS=--quick
+	$(BIN)/python -m orchestration.bench.graph_scale $(ARGS)
 
 fuzz-ingest: env  ## a million mutated lines, 200 mutated files: runs/bench/fuzz.json
 	$(BIN)/python -m tests.pipelines.fuzz $(ARGS)

@@ -34,6 +34,7 @@ class TrainingGraph:
         sampler: Makes the blocks, from the same edges.
         users: int64, the seeds of an epoch.
         seed: Of all draws.
+        partition: int64, whose users share chunks; None: any.
     """
 
     by_user: Csr
@@ -42,6 +43,20 @@ class TrainingGraph:
     sampler: Sampler
     users: Tensor
     seed: int
+    partition: Tensor | None = None
+
+    def to(self, device: torch.device) -> TrainingGraph:
+        """On another device: sampling and gathering then happen there."""
+        partition = None if self.partition is None else self.partition.to(device)
+        return TrainingGraph(
+            by_user=self.by_user.to(device),
+            by_subreddit=self.by_subreddit.to(device),
+            features=self.features.to(device),
+            sampler=self.sampler.to(device),
+            users=self.users.to(device),
+            seed=self.seed,
+            partition=partition,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +120,7 @@ def divide_images(
     owner, image = features.images_of(users)
     dropped = uniform(Stream.IMAGE_DROP, seed, epoch, users) < 0.5
     draw = uniform(Stream.IMAGE_PART, seed, epoch, users[owner], features.image_key[image])
-    first = torch.full((len(users),), 2.0, dtype=torch.float64)
+    first = draw.new_full((len(users),), 2.0)
     first.scatter_reduce_(0, owner, draw, reduce="amin")
     along_target = (block.target_BT[owner] == features.image_subreddit[image][:, None]).any(dim=1)
     is_target = (draw < 0.5) | (draw == first[owner]) | dropped[owner] | along_target
@@ -142,7 +157,7 @@ def make_batch(
     input_slot = torch.searchsorted(everyone, block.subreddits)
     below, users = _below(graph.by_subreddit, contents, block, input_slot, len(everyone))
     parts = divide_images(graph.features, contents.centres.image_D, block, graph.seed, epoch)
-    edge_BFE = graph.by_user.features[block.edge_BF]
+    edge_BFE = graph.by_user.edge_features(block.edge_BF)
     unseen = graph.by_user.degrees(seeds) - (block.target_BT >= 0).sum(dim=1)
     return Batch(
         subreddits=subreddit_inputs(graph.features, contents, everyone, everyone + 1, seeds),
@@ -170,19 +185,19 @@ def _below(
 ) -> tuple[Neighbourhood, UserInputs]:
     ends = by_subreddit.neighbours[block.edge_NG].to(torch.int64)
     # User 0 stands where everything is masked, so that there is always a row to point at.
-    users = torch.cat([ends[block.mask_NG], torch.zeros(1, dtype=torch.int64)]).unique()
+    users = torch.cat([ends[block.mask_NG], ends.new_zeros(1)]).unique()
     slot = torch.where(block.mask_NG, torch.searchsorted(users, ends), 0)
     near = Neighbourhood(
         slot_RF=_spread(slot, input_slot, rows),
         mask_RF=_spread(block.mask_NG, input_slot, rows),
-        edge_RFE=_spread(by_subreddit.features[block.edge_NG], input_slot, rows),
+        edge_RFE=_spread(by_subreddit.edge_features(block.edge_NG), input_slot, rows),
     )
     return near, user_inputs(contents, users)
 
 
 def _spread(values: Tensor, slot: Tensor, rows: int) -> Tensor:
     """`values` as the rows `slot` of a tensor of zeros."""
-    table = torch.zeros(rows, *values.shape[1:], dtype=values.dtype)
+    table = values.new_zeros(rows, *values.shape[1:])
     return table.index_copy(0, slot, values)
 
 
@@ -191,7 +206,7 @@ def draw_candidates(
 ) -> Candidates:
     """Targets of the chunk and uniform draws as candidates, with each user's known edges."""
     total = graph.by_subreddit.num_rows
-    number = torch.arange(num_uniform)
+    number = torch.arange(num_uniform, device=block.seeds.device)
     drawn = uniform(Stream.NEGATIVE, graph.seed, epoch, step, number) * total
     asked = block.target_BT >= 0
     subreddits = torch.cat([block.target_BT[asked], drawn.to(torch.int64)]).unique()
@@ -199,7 +214,7 @@ def draw_candidates(
     known = membership(
         owner, graph.by_user.neighbours[edge].to(torch.int64), len(block.seeds), subreddits
     )
-    rows = torch.arange(len(block.seeds))[:, None].expand_as(asked)
+    rows = torch.arange(len(block.seeds), device=asked.device)[:, None].expand_as(asked)
     positive = membership(rows[asked], block.target_BT[asked], len(block.seeds), subreddits)
     degree = graph.by_subreddit.degrees(subreddits).to(torch.float32)
     by_popularity = int(asked.sum()) * degree / max(graph.by_subreddit.num_edges, 1)
@@ -213,7 +228,7 @@ def draw_candidates(
 
 def membership(owner: Tensor, subreddit: Tensor, rows: int, among: Tensor) -> Tensor:
     """bool [rows, C]: which of `among` (sorted) each row holds."""
-    table = torch.zeros(rows, len(among), dtype=torch.bool)
+    table = torch.zeros(rows, len(among), dtype=torch.bool, device=among.device)
     slot = torch.searchsorted(among, subreddit).clamp(max=len(among) - 1)
     here = among[slot] == subreddit
     table[owner[here], slot[here]] = True

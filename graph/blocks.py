@@ -12,12 +12,16 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from graph import sampling
 from graph.counter_random import Stream, hash_words, permuted, uniform
-from graph.csr import Csr
+from graph.csr import Csr, Int32s
 from graph.edges import DECAYED
+from graph.stats import VALUE_OF
 
 POOL_FACTOR = 4
 MIN_POOL = 64
@@ -88,6 +92,9 @@ class Sampler(Protocol):
     def sample(self, seeds: Tensor, epoch: int) -> Block:
         """The block of these seeds (int64 [B]) in this epoch."""
 
+    def to(self, device: torch.device) -> Sampler:
+        """On another device."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TorchSampler:
@@ -101,6 +108,14 @@ class TorchSampler:
     by_user: Csr
     by_subreddit: Csr
     config: SamplerConfig
+
+    def to(self, device: torch.device) -> TorchSampler:
+        """On another device."""
+        return TorchSampler(
+            by_user=self.by_user.to(device),
+            by_subreddit=self.by_subreddit.to(device),
+            config=self.config,
+        )
 
     def sample(self, seeds: Tensor, epoch: int) -> Block:
         """The block of these seeds in this epoch."""
@@ -134,16 +149,70 @@ def draw_inputs(
     Returns:
         (target_BT, edge_BF, mask_BF) of `Block`.
     """
-    pool_key = hash_words(config.seed, epoch)
+    draw = compiled_inputs if by_user.device.type == "cpu" else tensor_inputs
+    target, target_mask, edge_BF, mask_BF = draw(by_user, seeds, epoch, config)
+    target_BT = torch.where(target_mask, by_user.neighbours[target].to(torch.int64), -1)
+    return target_BT, edge_BF, mask_BF
+
+
+def tensor_inputs(
+    by_user: Csr, seeds: Tensor, epoch: int, config: SamplerConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(target edges, mask, input edges, mask) by tensors, on any device."""
     width = config.fanouts[0] + config.max_targets
-    edge_BP, mask_BP = pool(by_user, seeds, width, pool_key)
+    edge_BP, mask_BP = pool(by_user, seeds, width, hash_words(config.seed, epoch))
     target_BP = choose_targets(by_user, seeds, (edge_BP, mask_BP), epoch, config)
     targets, target_mask = take(edge_BP, target_BP, config.max_targets)
-    target_BT = torch.where(target_mask, by_user.neighbours[targets].to(torch.int64), -1)
     key = hash_words(Stream.INPUT, config.seed, epoch, 0)
     order = priorities(by_user, edge_BP, seeds, config.weightings[0], key)
     edge_BF, mask_BF = take(edge_BP, mask_BP & ~target_BP, config.fanouts[0], order)
-    return target_BT, edge_BF, mask_BF
+    return targets, target_mask, edge_BF, mask_BF
+
+
+def compiled_inputs(
+    by_user: Csr, seeds: Tensor, epoch: int, config: SamplerConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `tensor_inputs`, by the kernels of `graph.sampling`."""
+    target, edge = _blank(seeds, config.max_targets), _blank(seeds, config.fanouts[0])
+    num_targets, num_edges = np.zeros(len(seeds), np.int64), np.zeros(len(seeds), np.int64)
+    keys = (
+        int(hash_words(Stream.POOL, hash_words(config.seed, epoch))),
+        int(hash_words(Stream.TARGET_COUNT, config.seed, epoch)),
+        int(hash_words(Stream.TARGET, config.seed, epoch)),
+        int(hash_words(hash_words(Stream.INPUT, config.seed, epoch, 0))),
+    )
+    sampling.draw_inputs(
+        by_user.offsets.numpy(),
+        seeds.numpy(),
+        pool_width(config.fanouts[0] + config.max_targets),
+        keys,
+        config.max_target_share,
+        *_weights(by_user, config.weightings[0]),
+        target,
+        num_targets,
+        edge,
+        num_edges,
+    )
+    return *_masked(target, num_targets), *_masked(edge, num_edges)
+
+
+def _blank(nodes: Tensor, width: int) -> npt.NDArray[np.int64]:
+    return np.zeros((len(nodes), width), dtype=np.int64)
+
+
+def _masked(edge: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """(edge, mask) of rows that are filled up to their count."""
+    return torch.from_numpy(edge), torch.from_numpy(np.arange(edge.shape[1]) < count[:, None])
+
+
+def _weights(
+    rows: Csr, weighting: Weighting
+) -> tuple[tuple[npt.NDArray[np.uint16], int, npt.NDArray[np.float32], float], Int32s]:
+    """How the kernels find the weight of an edge."""
+    column = DECAYED if weighting is Weighting.DECAYED else -1
+    bits = rows.features.to(torch.float16).numpy().view(np.uint16)
+    named = np.zeros(0, np.int32) if rows.feature_rows is None else rows.feature_rows.numpy()
+    return (bits, column, VALUE_OF, WEIGHT_FLOOR), named
 
 
 def choose_targets(
@@ -187,28 +256,86 @@ def draw_neighbours(
     if not fanout:
         nothing = torch.zeros(len(nodes), 0, dtype=torch.int64, device=nodes.device)
         return nothing, nothing.bool()
-    edge_NP, mask_NP = pool(rows, nodes, fanout, key)
+    draw = compiled_neighbours if rows.device.type == "cpu" else tensor_neighbours
+    return draw(rows, nodes, fanout, weighting, key, excluded=excluded)
+
+
+def tensor_neighbours(
+    rows: Csr,
+    nodes: Tensor,
+    fanout: int,
+    weighting: Weighting,
+    key: Tensor,
+    *,
+    excluded: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`draw_neighbours` by tensors, on any device."""
+    is_uniform = weighting is Weighting.UNIFORM
+    edge_NP, mask_NP = pool(rows, nodes, fanout, key, shuffle=is_uniform)
     if excluded is not None:
         mask_NP = mask_NP & ~torch.isin(rows.neighbours[edge_NP].to(torch.int64), excluded)
+    if is_uniform:  # A permutation needs no further draw: its first allowed places are one.
+        return take(edge_NP, mask_NP, fanout)
     return take(edge_NP, mask_NP, fanout, priorities(rows, edge_NP, nodes, weighting, key))
 
 
-def pool(rows: Csr, nodes: Tensor, fanout: int, key: Tensor) -> tuple[Tensor, Tensor]:
+def compiled_neighbours(
+    rows: Csr,
+    nodes: Tensor,
+    fanout: int,
+    weighting: Weighting,
+    key: Tensor,
+    *,
+    excluded: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `tensor_neighbours`, by the kernels of `graph.sampling`."""
+    edge, count = _blank(nodes, fanout), np.zeros(len(nodes), np.int64)
+    offsets, width = rows.offsets.numpy(), pool_width(fanout)
+    pool_key = int(hash_words(Stream.POOL, key))
+    if weighting is Weighting.UNIFORM:
+        none = torch.zeros(0, dtype=torch.int64)
+        left_out = (none if excluded is None else excluded.sort().values).numpy()
+        sampling.draw_uniform(
+            offsets, rows.neighbours.numpy(), nodes.numpy(), left_out, width, pool_key, edge, count
+        )
+    elif excluded is None:
+        keys = (pool_key, int(hash_words(key)))
+        weights = _weights(rows, weighting)
+        sampling.draw_weighted(offsets, nodes.numpy(), width, keys, *weights, edge, count)
+    else:
+        return tensor_neighbours(rows, nodes, fanout, weighting, key, excluded=excluded)
+    return _masked(edge, count)
+
+
+def pool_width(fanout: int) -> int:
+    """P: how many candidates of a long row are looked at."""
+    return max(MIN_POOL, POOL_FACTOR * fanout)
+
+
+def pool(
+    rows: Csr, nodes: Tensor, fanout: int, key: Tensor, *, shuffle: bool = False
+) -> tuple[Tensor, Tensor]:
     """Candidates: the whole row, or of longer rows a uniform part drawn without touching the rest.
 
+    Args:
+        shuffle: Short rows come in random order, too.
+
     Returns:
-        (edge_NP, mask_NP), P = max(MIN_POOL, POOL_FACTOR * fanout), at most the longest row.
+        (edge_NP, mask_NP), P = `pool_width`, at most the longest row.
     """
     degree = rows.degrees(nodes)
-    width = max(MIN_POOL, POOL_FACTOR * fanout)
+    width = pool_width(fanout)
     if len(nodes):
         width = max(1, min(width, int(degree.max())))
     slot = torch.arange(width, device=nodes.device)[None, :]
     mask = slot < degree[:, None]
     position = slot.expand(len(nodes), width).clone()
-    longer = degree > width
+    longer = degree > (0 if shuffle else width)
     node_key = hash_words(Stream.POOL, key, nodes[longer])[:, None]
-    position[longer] = permuted(slot, degree[longer][:, None], node_key)
+    drawn = permuted(
+        torch.minimum(slot, degree[longer][:, None] - 1), degree[longer][:, None], node_key
+    )
+    position[longer] = drawn
     return torch.where(mask, rows.offsets[nodes][:, None] + position, 0), mask
 
 
@@ -226,9 +353,9 @@ def priorities(
     return exponential / neighbour_weights(rows, edge_NP)
 
 
-def neighbour_weights(rows: Csr, edge: Tensor | slice = slice(None)) -> Tensor:
+def neighbour_weights(rows: Csr, edge: Tensor) -> Tensor:
     """float64, above 0: log1p of time-decayed activity; a floor keeps the long past possible."""
-    decayed = rows.features[:, DECAYED][edge].to(torch.float64)
+    decayed = rows.features[:, DECAYED][rows.feature_row(edge)].to(torch.float64)
     return decayed.clamp(min=0) + WEIGHT_FLOOR
 
 

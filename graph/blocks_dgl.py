@@ -26,6 +26,7 @@ from graph.blocks import (
 )
 from graph.counter_random import Stream, hash_words, torch_seed
 from graph.csr import Csr
+from pipelines.contract import ConfigError
 
 os.environ.setdefault("DGLBACKEND", "pytorch")  # Unset, dgl prints advice and writes a file.
 import dgl
@@ -49,8 +50,18 @@ class DglSampler:
             _graph(by_subreddit, by_user.num_rows, config.weightings[1]),
         )
         _, edge_of = by_user.transposed(by_subreddit.num_rows)
-        self.reverse = torch.empty_like(edge_of)
-        self.reverse[edge_of] = torch.arange(len(edge_of))
+        self.reverse = torch.empty(len(edge_of), dtype=torch.int64)
+        self.reverse[edge_of.long()] = torch.arange(len(edge_of))
+
+    def to(self, device: torch.device) -> DglSampler:
+        """This one: on the CPU.
+
+        Raises:
+            ConfigError: Another device is asked for.
+        """
+        if device.type != "cpu":
+            raise ConfigError(f"sampler=dgl on {device}: it draws on the CPU; use sampler=torch")
+        return self
 
     def sample(self, seeds: Tensor, epoch: int) -> Block:
         """The block of these seeds in this epoch."""
@@ -123,5 +134,5 @@ def _graph(rows: Csr, num_sources: int, weighting: Weighting) -> dgl.DGLGraph:
         num_nodes_dict={"source": num_sources, "target": rows.num_rows},
     )
     if weighting is not Weighting.UNIFORM:
-        graph.edata[PROBABILITY] = neighbour_weights(rows)
+        graph.edata[PROBABILITY] = neighbour_weights(rows, torch.arange(rows.num_edges))
     return graph

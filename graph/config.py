@@ -81,6 +81,8 @@ class TrainConfig:
         validation_share, test_share: Share of edges held out, of users with enough of them.
         inductive_share: Share of users withheld from training altogether.
         log_every: Epochs between rows of the training curves.
+        partitions: METIS partitions whose users share chunks, so that a worker's blocks overlap;
+            0: none. Needs dgl.
         ablations: Further variants trained and evaluated beside, of `ABLATIONS`.
         seed: Of everything random.
     """
@@ -97,6 +99,7 @@ class TrainConfig:
     test_share: float = 0.1
     inductive_share: float = 0.1
     log_every: int = 5
+    partitions: int = 0
     ablations: tuple[str, ...] = ("lambda0",)
     seed: int = 0
 

@@ -31,6 +31,10 @@ class Centres:
     image_D: Tensor
     text_D: Tensor
 
+    def to(self, device: torch.device) -> Centres:
+        """On another device."""
+        return Centres(image_D=self.image_D.to(device), text_D=self.text_D.to(device))
+
     @staticmethod
     def of(features: Features) -> Centres:
         """Means over these features; zeros where there are none."""
@@ -55,6 +59,14 @@ class ImageMeans:
     mean_RD: Tensor
     count_R: Tensor
 
+    def to(self, device: torch.device) -> ImageMeans:
+        """On another device."""
+        return ImageMeans(
+            row_U=self.row_U.to(device),
+            mean_RD=self.mean_RD.to(device),
+            count_R=self.count_R.to(device),
+        )
+
     @staticmethod
     def of(features: Features) -> ImageMeans:
         """Means of all of each user's images."""
@@ -69,8 +81,8 @@ class ImageMeans:
         """(own_image [N, D], float number of images [N]); zeros for users without."""
         row = self.row_U[users]
         has = row >= 0
-        image = torch.zeros(len(users), len(centre_D))
-        count = torch.zeros(len(users))
+        image = centre_D.new_zeros(len(users), len(centre_D))
+        count = centre_D.new_zeros(len(users))
         image[has] = own_image(self.mean_RD[row[has]], centre_D)
         count[has] = self.count_R[row[has]].to(torch.float32)
         return image, count
@@ -92,6 +104,15 @@ class Contents:
     images: ImageMeans
     user_stats_UK: Tensor
     subreddit_stats_SK: Tensor
+
+    def to(self, device: torch.device) -> Contents:
+        """On another device."""
+        return Contents(
+            centres=self.centres.to(device),
+            images=self.images.to(device),
+            user_stats_UK=self.user_stats_UK.to(device),
+            subreddit_stats_SK=self.subreddit_stats_SK.to(device),
+        )
 
     @staticmethod
     def of(graph: GraphStore, images: ImageMeans, centres: Centres) -> Contents:
@@ -125,7 +146,7 @@ def image_sums(
     owner, image = features.images_of(users)
     if keep is not None:
         owner, image = owner[keep], image[keep]
-    sums = torch.zeros(len(users), features.clip_dim)
+    sums = torch.zeros(len(users), features.clip_dim, device=users.device)
     sums.index_add_(0, owner, features.image_vectors[image].to(torch.float32))
     return sums, torch.bincount(owner, minlength=len(users))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,26 +11,35 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from graph import kernels
 from pipelines.contract import ContractError
 
 Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
+EDGES_AT_ONCE = 1 << 22
+MAX_EDGES = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Csr:
     """Rows of neighbours, sorted in each row.
 
-    Axes: N rows, E edges, F features.
+    Both directions, and every part of a graph, share one table of features: edges name their row
+    of it.
+
+    Axes: N rows, E edges, F features, A edges of the whole graph.
 
     Args:
         offsets: int64 [N + 1]; row i is `neighbours[offsets[i]:offsets[i + 1]]`.
         neighbours: int32 [E].
-        features: float32 [E, F], one row an edge.
+        features: float16 [A, F].
+        feature_rows: int32 [E], row of `features` of each edge; None: the edge's own number.
     """
 
     offsets: Tensor
     neighbours: Tensor
     features: Tensor
+    feature_rows: Tensor | None = None
 
     @property
     def num_rows(self) -> int:
@@ -41,15 +51,35 @@ class Csr:
         """E."""
         return int(self.neighbours.shape[0])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays are."""
+        return self.neighbours.device
+
     def degrees(self, rows: Tensor | None = None) -> Tensor:
         """int64 neighbours of each row, or of the rows named."""
         if rows is None:
             return self.offsets[1:] - self.offsets[:-1]
         return self.offsets[rows + 1] - self.offsets[rows]
 
+    def feature_row(self, edge: Tensor) -> Tensor:
+        """int64: rows of `features` of these edges, of any shape."""
+        return edge if self.feature_rows is None else self.feature_rows[edge].to(torch.int64)
+
+    def edge_features(self, edge: Tensor) -> Tensor:
+        """float32 [..., F] of these edges."""
+        return self.features[self.feature_row(edge)].to(torch.float32)
+
     def rows_of_edges(self) -> Tensor:
         """int64 [E]: the row that each edge lies in."""
         return torch.repeat_interleave(torch.arange(self.num_rows), self.degrees())
+
+    def ranges(self, num_edges: int = EDGES_AT_ONCE) -> list[tuple[int, int]]:
+        """Rows in order as ranges [start, stop) of about so many edges, at least a row each."""
+        marks = torch.arange(num_edges, max(num_edges, self.num_edges), num_edges)
+        cuts = torch.searchsorted(self.offsets, marks, right=True) - 1
+        bounds = [0, *cuts.unique().tolist(), self.num_rows]
+        return [(a, b) for a, b in pairwise(bounds) if a < b]
 
     def expand(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """All edges of the rows named.
@@ -59,56 +89,95 @@ class Csr:
         """
         return expand_ranges(self.offsets[rows], self.degrees(rows))
 
-    def subset(self, keep: Tensor) -> Csr:
-        """The rows with only the edges where `keep` (bool [E]) is true."""
-        counts = torch.zeros(self.num_rows + 1, dtype=torch.int64)
-        counts[1:] = torch.bincount(self.rows_of_edges()[keep], minlength=self.num_rows)
-        return Csr(
-            offsets=counts.cumsum(0),
-            neighbours=self.neighbours[keep],
-            features=self.features[keep],
+    def subset(self, keep: Tensor, folder: Path | None = None) -> Csr:
+        """The rows with only the edges where `keep` (bool [E]) is true, in memory or in mapped
+        files in `folder`; features stay shared."""
+        size = int(keep.sum())
+        offsets = np.empty(self.num_rows + 1, dtype=np.int64)
+        neighbours = new_array(folder, "neighbours", size)
+        edge_of = new_array(folder, "feature_rows", size)
+        kernels.keep_edges(
+            self.offsets.numpy(),
+            self.neighbours.numpy(),
+            keep.numpy(),
+            offsets,
+            neighbours,
+            edge_of,
         )
+        return self._with_rows(offsets, neighbours, edge_of, folder)[0]
 
-    def transposed(self, num_rows: int) -> tuple[Csr, Tensor]:
-        """The same edges by target.
+    def transposed(self, num_rows: int, folder: Path | None = None) -> tuple[Csr, Tensor]:
+        """The same edges by target, in memory or in mapped files in `folder`.
 
         Returns:
-            The transpose, and int64 [E]: where each of its edges lies in this one.
+            The transpose, and int32 [E]: where each of its edges lies in this one.
         """
-        order = torch.argsort(self.neighbours, stable=True)
-        counts = torch.zeros(num_rows + 1, dtype=torch.int64)
-        counts[1:] = torch.bincount(self.neighbours, minlength=num_rows)
-        flipped = Csr(
-            offsets=counts.cumsum(0),
-            neighbours=self.rows_of_edges()[order].to(torch.int32),
-            features=self.features[order],
+        if self.num_edges > MAX_EDGES:
+            raise ContractError(f"{self.num_edges} edges: expected at most {MAX_EDGES}")
+        offsets = np.empty(num_rows + 1, dtype=np.int64)
+        neighbours = new_array(folder, "neighbours", self.num_edges)
+        edge_of = new_array(folder, "feature_rows", self.num_edges)
+        kernels.transpose(
+            self.offsets.numpy(), self.neighbours.numpy(), offsets, neighbours, edge_of
         )
-        return flipped, order
+        return self._with_rows(offsets, neighbours, edge_of, folder)
+
+    def _with_rows(
+        self, offsets: Ints, neighbours: Int32s, edge_of: Int32s, folder: Path | None
+    ) -> tuple[Csr, Tensor]:
+        """(other rows of this one's edges, the edge of each): features are found through it."""
+        order = torch.from_numpy(edge_of)
+        rows = order
+        if self.feature_rows is not None:
+            order = order.clone()
+            for part in torch.arange(len(order)).split(EDGES_AT_ONCE):
+                rows[part] = self.feature_rows[order[part].to(torch.int64)]
+        if folder is not None:
+            np.save(folder / "offsets.npy", offsets)
+        other = replace(
+            self,
+            offsets=torch.from_numpy(offsets),
+            neighbours=torch.from_numpy(neighbours),
+            feature_rows=rows,
+        )
+        return other, order
 
     def to(self, device: torch.device) -> Csr:
         """On another device."""
-        return replace(
-            self,
+        rows = None if self.feature_rows is None else self.feature_rows.to(device)
+        return Csr(
             offsets=self.offsets.to(device),
             neighbours=self.neighbours.to(device),
             features=self.features.to(device),
+            feature_rows=rows,
         )
 
     def save(self, folder: Path) -> None:
-        """Write `offsets.npy`, `neighbours.npy` and `features.npy`."""
+        """Write offsets, neighbours and rows of features as `.npy`; features are the store's."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "offsets.npy", self.offsets.numpy())
         np.save(folder / "neighbours.npy", self.neighbours.numpy())
-        np.save(folder / "features.npy", self.features.numpy())
+        if self.feature_rows is not None:
+            np.save(folder / "feature_rows.npy", self.feature_rows.numpy())
 
     @staticmethod
-    def open(folder: Path) -> Csr:
+    def open(folder: Path, features: Tensor) -> Csr:
         """Map what `save` wrote; pages are read when they are touched."""
+        rows = folder / "feature_rows.npy"
         return Csr(
             offsets=map_array(folder / "offsets.npy"),
             neighbours=map_array(folder / "neighbours.npy"),
-            features=map_array(folder / "features.npy"),
+            features=features,
+            feature_rows=map_array(rows) if rows.is_file() else None,
         )
+
+
+def new_array(folder: Path | None, name: str, size: int) -> Int32s:
+    """int32 [size] to be written: in memory, or a mapped file in `folder`."""
+    if folder is None or not size:
+        return np.empty(size, dtype=np.int32)
+    folder.mkdir(parents=True, exist_ok=True)
+    return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.int32, (size,))
 
 
 def map_array(path: Path) -> Tensor:
@@ -140,17 +209,18 @@ def check_csr(name: str, csr: Csr, num_targets: int) -> None:
         problems.append(f"offsets cover [{int(csr.offsets[0])}, {int(csr.offsets[-1])})")
     elif bool((csr.degrees() < 0).any()):
         problems.append("offsets decrease")
-    elif csr.num_edges:
-        low, high = int(csr.neighbours.min()), int(csr.neighbours.max())
-        if low < 0 or high >= num_targets:
-            problems.append(f"dangling neighbours: {low} to {high}, {num_targets} exist")
-        step = csr.neighbours[1:].to(torch.int64) - csr.neighbours[:-1]
-        rows = csr.rows_of_edges()
-        if bool(((step <= 0) & (rows[1:] == rows[:-1])).any()):
-            problems.append("a row holds a duplicate or is not sorted")
-    if csr.features.shape[0] != csr.num_edges:
-        problems.append(f"{csr.features.shape[0]} rows of features for {csr.num_edges} edges")
-    elif not bool(torch.isfinite(csr.features).all()):
+    else:
+        dangling, unordered = kernels.malformed(
+            csr.offsets.numpy(), csr.neighbours.numpy(), num_targets
+        )
+        if dangling:
+            problems.append(f"{dangling} dangling neighbours, {num_targets} exist")
+        if unordered:
+            problems.append(f"{unordered} edges are a duplicate or not sorted")
+    rows = len(csr.features) if csr.feature_rows is None else len(csr.feature_rows)
+    if rows != csr.num_edges:
+        problems.append(f"{rows} rows of features for {csr.num_edges} edges")
+    elif not all(bool(part.isfinite().all()) for part in csr.features.split(EDGES_AT_ONCE)):
         problems.append("features that are not finite")
     if problems:
         raise ContractError(f"graph store, {name}: {'; '.join(problems)}; build the graph again")

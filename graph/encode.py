@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ MAX_USERS_PER_SUBREDDIT = 64
 MAX_SUBREDDITS_PER_USER = 64
 SUBREDDIT_BATCH = 4096
 USER_BATCH = 1024
+MAX_SLOTS = 1 << 17  # Of neighbours at once: 0.5 GB, and little is spent on what all share.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,9 @@ def encode_subreddits(
         rows: int64 [S], learned rows by subreddit, 0 for unknown ones.
         seed: Of the sample of users where a subreddit has more.
     """
-    nobody = torch.zeros(0, dtype=torch.int64)
-    everyone = torch.arange(by_subreddit.num_rows)
+    device = by_subreddit.device
+    nobody = torch.zeros(0, dtype=torch.int64, device=device)
+    everyone = torch.arange(by_subreddit.num_rows, device=device)
     inputs = subreddit_inputs(features, contents, everyone, rows, nobody)
     key = hash_words(Stream.INPUT, seed, 0, 1)
     h, items = [], []
@@ -91,7 +93,7 @@ def encode_subreddits(
         )
         ends = by_subreddit.neighbours[edge].to(torch.int64)
         users, slot = ends.unique(return_inverse=True)
-        below = Neighbourhood(slot_RF=slot, mask_RF=mask, edge_RFE=by_subreddit.features[edge])
+        below = Neighbourhood(slot_RF=slot, mask_RF=mask, edge_RFE=by_subreddit.edge_features(edge))
         x_Md = model.describe(inputs.rows(part).to(model.device))
         users_below = user_inputs(contents, users).to(model.device)
         h.append(model.gather_users(x_Md, users_below, below.to(model.device)))
@@ -115,7 +117,7 @@ def encode_users(
     users: Tensor,
     seed: int,
 ) -> EncodedUsers:
-    """Layer 2 for a batch of users. The result is on the CPU.
+    """Layer 2 for a batch of users. The result is where the edges are.
 
     Args:
         model: In evaluation mode.
@@ -128,16 +130,52 @@ def encode_users(
     key = hash_words(Stream.INPUT, seed, 0, 0)
     fanout = max(MAX_SUBREDDITS_PER_USER, 4 * model.config.fanouts[0])
     edge, mask = draw_neighbours(by_user, users, fanout, weighting=Weighting.DECAYED, key=key)
-    near = Neighbourhood(
-        slot_RF=by_user.neighbours[edge].to(torch.int64),
-        mask_RF=mask,
-        edge_RFE=by_user.features[edge],
+    parts, order = [], []
+    for rows, width in _of_like_degree(mask.sum(dim=1), fanout):
+        few = edge[rows, :width]
+        near = Neighbourhood(
+            slot_RF=by_user.neighbours[few].to(torch.int64),
+            mask_RF=mask[rows, :width],
+            edge_RFE=by_user.edge_features(few),
+        )
+        encoded = model.gather_subreddits(
+            states.h_Sd, states.inputs, inputs.rows(rows).to(model.device), near.to(model.device)
+        )
+        parts.append(_padded(encoded.to(by_user.device), edge.shape[1]))
+        order.append(rows)
+    return EncodedUsers(
+        users=users, encoded=_in_order(parts, torch.cat(order)), edge_BF=edge, mask_BF=mask
     )
-    encoded = model.gather_subreddits(
-        states.h_Sd, states.inputs, inputs.to(model.device), near.to(model.device)
+
+
+def _of_like_degree(degree: Tensor, widest: int) -> Iterator[tuple[Tensor, int]]:
+    """Parts of a batch with neighbourhoods of about one width, so that little of them is masked.
+
+    Yields:
+        (int64 positions, width that holds their degrees), at most `MAX_SLOTS` slots at a time.
+    """
+    width, narrower = 1, -1
+    while narrower < widest:
+        rows = torch.nonzero((degree > narrower) & (degree <= width))[:, 0]
+        for part in rows.split(max(1, MAX_SLOTS // width)):
+            if len(part) or not len(degree):
+                yield part, width
+        width, narrower = 2 * width, width
+
+
+def _padded(encoded: Encoded, width: int) -> Encoded:
+    """With attention over as many neighbours, the further ones masked."""
+    missing = (0, width - encoded.attention_BF.shape[1])
+    return replace(encoded, attention_BF=torch.nn.functional.pad(encoded.attention_BF, missing))
+
+
+def _in_order(parts: list[Encoded], order: Tensor) -> Encoded:
+    """The parts as one batch, whose row `order[i]` is their i-th."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    return Encoded(
+        **{f.name: torch.cat([getattr(p, f.name) for p in parts])[place] for f in fields(Encoded)}
     )
-    encoded = encoded.to(torch.device("cpu"))
-    return EncodedUsers(users=users, encoded=encoded, edge_BF=edge, mask_BF=mask)
 
 
 def encode_all_users(

@@ -46,12 +46,11 @@ def erase_from_graph(source: Path, target: Path, user_ids: Sequence[str]) -> int
         neighbours=store.by_user.neighbours[keep_E],
         features=store.by_user.features[keep_E],
     )
-    by_subreddit, edge_of = by_user.transposed(store.num_subreddits)
+    by_subreddit, _ = by_user.transposed(store.num_subreddits)
     smaller = replace(
         store,
         by_user=by_user,
         by_subreddit=by_subreddit,
-        edge_of=edge_of,
         actions=store.actions[keep_E],
         user_keys=store.user_keys[keep_U],
         user_stats=store.user_stats[keep_U],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -59,11 +60,15 @@ class Held:
     training: View
 
     @staticmethod
-    def of(graph: GraphStore, splits: Splits, features: Features) -> Held:
-        """The views that these splits give."""
-        training = View.of(graph, features, splits.training_edges(graph.by_user))
+    def of(
+        graph: GraphStore, splits: Splits, features: Features, folder: Path | None = None
+    ) -> Held:
+        """The views that these splits give; edges in memory, or in mapped files in `folder`."""
+        into = {name: folder and folder / name for name in ("training", "inputs")}
+        keep = splits.training_edges(graph.by_user)
+        training = View.of(graph, features, keep, folder=into["training"])
         centres = training.contents.centres
-        inputs = View.of(graph, features, splits.input_edges(), centres)
+        inputs = View.of(graph, features, splits.input_edges(), centres, into["inputs"])
         return Held(graph=graph, splits=splits, inputs=inputs, training=training)
 
     def users(self, split: Split, inductive: bool) -> Tensor:

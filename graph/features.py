@@ -72,13 +72,18 @@ class Features:
         """Map what `save` wrote."""
         return Features(**{name: map_array(folder / f"{name}.npy") for name in ARRAYS})
 
+    def to(self, device: torch.device) -> Features:
+        """On another device."""
+        return Features(**{name: getattr(self, name).to(device) for name in ARRAYS})
+
     def image_counts(self) -> Tensor:
         """int64 [U]: images of each user."""
         return self.image_offsets[1:] - self.image_offsets[:-1]
 
     def images_of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """(position in `users`, image row) of every image of theirs, int64."""
-        return expand_ranges(self.image_offsets[users], self.image_counts()[users])
+        starts = self.image_offsets[users]
+        return expand_ranges(starts, self.image_offsets[users + 1] - starts)
 
     def image_users(self) -> Tensor:
         """int64 [M]: whose each image is."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from graph.attention import FusedAttention
+
 NEGATIVE_SLOPE = 0.2
 
 
@@ -73,9 +75,14 @@ class EdgeGatv2(nn.Module):
             (out, alpha_NFH): float [N, dim]; attention in [0, 1] that sums to 1 per head over the
             neighbours that are not masked. A target without any gets the bias and zeros.
         """
+        left, right = self.lin_l(source), self.lin_r(target)
+        if left.device.type == "cpu" and left.dtype == torch.float32:
+            weight = self.lin_edge.weight
+            out, alpha = FusedAttention.apply(left, right, edge, weight, self.att[0], slot, mask)
+            return out + self.bias, alpha
         shape = (*slot.shape, self.heads, -1)
-        message = self.lin_l(source)[slot].view(shape)
-        hidden = message + self.lin_r(target).view(len(target), 1, self.heads, -1)
+        message = left[slot].view(shape)
+        hidden = message + right.view(len(target), 1, self.heads, -1)
         hidden = hidden + self.lin_edge(edge).view(shape)
         score = (nn.functional.leaky_relu(hidden, NEGATIVE_SLOPE) * self.att).sum(dim=-1)
         score = score if bias_NF is None else score + bias_NF[..., None]

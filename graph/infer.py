@@ -29,7 +29,7 @@ from graph.tables import CHECKPOINT, GRAPH_STORE, SALIENT_SUBREDDITS, USER_EMBED
 from graph.users import encode_shard
 from pipelines.contract import Counts, Run
 
-SHARD_USERS = 8192
+SHARD_USERS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class EncodeShards:
         self.states = load_states(work / "states.safetensors")
         self.contents = load_contents(work, self.graph, self.trained.centres)
         self.unseen = map_array(work / "unseen.npy")
-        self.subreddits = self.graph.subreddits()
+        self.subreddits = pa.array(self.graph.subreddits(), pa.string())
         self.names = pq.read_table(self.graph.folder / "user_index.parquet")["user_id"]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -72,7 +72,7 @@ class EncodeShards:
             self.graph,
             self.contents,
             users=users,
-            names=self.names.slice(start, count).to_pylist(),
+            names=self.names.slice(start, count).combine_chunks(),
             subreddits=self.subreddits,
             unseen=self.unseen[users],
             max_salient=self.config.max_salient,

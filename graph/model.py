@@ -91,6 +91,10 @@ class UserInputs(_OnDevice):
     image_ND: Tensor
     num_images_N: Tensor
 
+    def rows(self, index: Tensor) -> UserInputs:
+        """Of some of them."""
+        return UserInputs(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhood(_OnDevice):

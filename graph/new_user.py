@@ -102,13 +102,14 @@ def embed_new_user(
         ContractError: No activity in any known subreddit, activity that cannot be, or an image
             vector of the wrong length.
     """
-    edges = _edges(activity, encoder.trained.clock)
+    edges, now_utc = _edges(activity, encoder.trained.clock)
     names = edges["subreddit"].to_list()
     slot = encoder.trained.rows_of(names) - 1
     known = slot >= 0
     if not bool(known.any()):
         raise ContractError(f"none of the {len(names)} subreddits of the new user is known")
-    edge_BFE = torch.from_numpy(edge_features(edges))[known][None]
+    features = edge_features(edges, now_utc, encoder.trained.clock.half_life_days)
+    edge_BFE = torch.from_numpy(features).float()[known][None]
     mask = torch.ones(1, int(known.sum()), dtype=torch.bool)
     near = Neighbourhood(slot_RF=slot[known][None], mask_RF=mask, edge_RFE=edge_BFE)
     stats = sample_stats(edge_BFE, mask, mask.sum(dim=1))
@@ -127,15 +128,15 @@ def embed_new_user(
     )
 
 
-def _edges(activity: Sequence[Activity], clock: Clock) -> pl.DataFrame:
-    """The user's edges as the graph would hold them, sorted by subreddit."""
+def _edges(activity: Sequence[Activity], clock: Clock) -> tuple[pl.DataFrame, int]:
+    """The user's edges as the graph would hold them, sorted by subreddit, and the clock."""
     if not activity:
         raise ContractError("a new user without activity: expected at least one row")
-    rows = pl.LazyFrame([asdict(row) for row in activity], infer_schema_length=None)
-    _, last_utc = check_interactions(rows)
+    rows = pl.DataFrame([asdict(row) for row in activity], infer_schema_length=None)
+    _, last_utc = check_interactions(rows.lazy())
     now_utc = max(last_utc, clock.now_utc)
-    edges = aggregate(rows.with_columns(user_id=pl.lit("")), clock.half_life_days, now_utc)
-    return edges.sort("subreddit")
+    edges = aggregate(rows.with_columns(user_id=pl.lit("")), clock.half_life_days)
+    return edges, now_utc
 
 
 def _inputs(

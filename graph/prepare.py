@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from graph.features import Features
 from graph.model import TasteEncoder, content_features, unit
 from graph.splits import Given, Splits, split_edges
 from graph.store import GraphStore
+
+FIT_ROWS = 1 << 20  # Enough for a mean and a deviation.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +44,14 @@ class View:
         features: Features,
         keep: Tensor | None = None,
         centres: Centres | None = None,
+        folder: Path | None = None,
     ) -> View:
-        """The view of the edges kept (bool [E]), all if None; centres of its own if None."""
+        """The view of the edges kept (bool [E]), all if None; centres of its own if None. Its
+        edges are in memory, or in mapped files in `folder`."""
         if keep is not None:
             edges = features.image_edges(graph)
             features = features.keep_images((edges >= 0) & keep[edges.clamp(min=0)])
-            graph = graph.subset(keep)
+            graph = graph.subset(keep, folder)
         contents = Contents.of(graph, ImageMeans.of(features), centres or Centres.of(features))
         return View(graph=graph, features=features, contents=contents)
 
@@ -76,16 +81,24 @@ def sampler_config(config: TrainConfig) -> SamplerConfig:
     )
 
 
-def training_graph(view: View, sampler: Sampler, seed: int) -> TrainingGraph:
+def training_graph(view: View, sampler: Sampler, seed: int, partitions: int = 0) -> TrainingGraph:
     """What a trainer reads: seeds are the users with an edge."""
     degrees = view.graph.by_user.degrees()
+    users = torch.nonzero(degrees > 0)[:, 0]
+    partition = None
+    if partitions > 1:
+        from graph.partitions import user_partitions
+
+        by_user = view.graph.by_user
+        partition = user_partitions(by_user, view.graph.num_subreddits, partitions)[users]
     return TrainingGraph(
         by_user=view.graph.by_user,
         by_subreddit=view.graph.by_subreddit,
         features=view.features,
         sampler=sampler,
-        users=torch.nonzero(degrees > 0)[:, 0],
+        users=users,
         seed=seed,
+        partition=partition,
     )
 
 
@@ -103,8 +116,8 @@ def new_encoder(config: TrainConfig, graph: TrainingGraph, contents: Contents) -
     torch.manual_seed(torch_seed(Stream.PARAMETERS, config.seed))
     model = TasteEncoder(config.encoder, graph.by_subreddit.num_rows, graph.features.clip_dim)
     model.set_centres(contents.centres.image_D, contents.centres.text_D, _image_radius(contents))
-    model.edge_scale.fit(graph.by_user.features)
-    model.user_scale.fit(contents.user_stats_UK[graph.users])
+    model.edge_scale.fit(graph.by_user.edge_features(_spread(graph.by_user.num_edges)))
+    model.user_scale.fit(contents.user_stats_UK[graph.users[_spread(len(graph.users))]])
     model.subreddit_scale.fit(contents.subreddit_stats_SK)
     sample = graph.users[: 4 * config.chunk_users]
     batch = make_batch(graph, contents, sample, epoch=0, step=0, num_uniform=0)
@@ -115,6 +128,11 @@ def new_encoder(config: TrainConfig, graph: TrainingGraph, contents: Contents) -
         vectors = baselines.singular_vectors(train, config.encoder.dim, config.seed)
         model.start_from(torch.from_numpy(vectors.T.astype(np.float32)))
     return model
+
+
+def _spread(size: int) -> Tensor:
+    """int64: at most `FIT_ROWS` numbers, evenly over [0, size)."""
+    return torch.arange(0, size, max(1, size // FIT_ROWS))
 
 
 def _image_radius(contents: Contents) -> float:

@@ -39,7 +39,9 @@ class Splits:
 
     def training_edges(self, by_user: Csr) -> Tensor:
         """bool [E]: edges that messages and targets of training come from."""
-        return (self.edge == Split.TRAIN) & ~self.inductive[by_user.rows_of_edges()]
+        return (self.edge == Split.TRAIN) & ~torch.repeat_interleave(
+            self.inductive, by_user.degrees()
+        )
 
     def input_edges(self) -> Tensor:
         """bool [E]: edges that an encoder under evaluation may see, inductive users' included."""
@@ -67,16 +69,20 @@ def split_edges(
         validation_share, test_share, inductive_share: In [0, 1).
         seed: Of the hashes.
     """
-    rows = by_user.rows_of_edges()
-    neighbours = by_user.neighbours.to(torch.int64)
-    draw = uniform(Stream.HELDOUT_EDGE, seed, user_keys[rows], subreddit_keys[neighbours])
-    order = _within_rows(draw, rows)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order)) - by_user.offsets[rows]
-    spare = rank < by_user.degrees()[rows] - MIN_TRAINING_EDGES
-    edge = torch.full((len(rows),), int(Split.TRAIN), dtype=torch.int8)
-    edge[spare & (draw < test_share + validation_share)] = int(Split.VALIDATION)
-    edge[spare & (draw < test_share)] = int(Split.TEST)
+    edge = torch.full((by_user.num_edges,), int(Split.TRAIN), dtype=torch.int8)
+    for start, stop in by_user.ranges():  # Draws and orders of all edges would not fit in memory.
+        first, last = by_user.offsets[start], by_user.offsets[stop]
+        degrees = by_user.degrees()[start:stop]
+        rows = torch.repeat_interleave(torch.arange(start, stop), degrees)
+        neighbours = by_user.neighbours[first:last].to(torch.int64)
+        draw = uniform(Stream.HELDOUT_EDGE, seed, user_keys[rows], subreddit_keys[neighbours])
+        order = _within_rows(draw, rows)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(len(order)) + first - by_user.offsets[rows]
+        spare = rank < by_user.degrees(rows) - MIN_TRAINING_EDGES
+        part = edge[first:last]
+        part[spare & (draw < test_share + validation_share)] = int(Split.VALIDATION)
+        part[spare & (draw < test_share)] = int(Split.TEST)
     inductive = uniform(Stream.INDUCTIVE_USER, seed, user_keys) < inductive_share
     return Splits(edge=edge, inductive=inductive)
 

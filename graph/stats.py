@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graph.csr import Csr
+from graph.kernels import half_values, sum_features
 
 ROWS_AT_ONCE = 1 << 20
+VALUE_OF = half_values()
 
 
 def row_stats(rows: Csr) -> Tensor:
     """float32 [N, F + 1]: log1p of the degree, then means of the edge features; zeros if none."""
-    parts = [_part_stats(rows, part) for part in torch.arange(rows.num_rows).split(ROWS_AT_ONCE)]
-    return torch.cat(parts) if parts else torch.zeros(0, rows.features.shape[1] + 1)
-
-
-def _part_stats(rows: Csr, part: Tensor) -> Tensor:
-    owner, edge = rows.expand(part)
-    sums = torch.zeros(len(part), rows.features.shape[1], dtype=torch.float64)
-    sums.index_add_(0, owner, rows.features[edge].to(torch.float64))
-    return _stats(sums, rows.degrees(part))
+    named = np.zeros(0, np.int32) if rows.feature_rows is None else rows.feature_rows.numpy()
+    bits = rows.features.to(torch.float16).numpy().view(np.uint16)
+    stats = torch.zeros(rows.num_rows, rows.features.shape[1] + 1)
+    for start in range(0, rows.num_rows, ROWS_AT_ONCE):
+        offsets = rows.offsets[start : start + ROWS_AT_ONCE + 1]
+        sums = np.zeros((len(offsets) - 1, rows.features.shape[1]))
+        sum_features(offsets.numpy(), named, bits, VALUE_OF, sums)
+        stats[start : start + len(sums)] = mean_stats(torch.from_numpy(sums), offsets.diff())
+    return stats
 
 
 def sample_stats(edge_BFE: Tensor, mask_BF: Tensor, degree_B: Tensor) -> Tensor:
@@ -33,10 +36,11 @@ def sample_stats(edge_BFE: Tensor, mask_BF: Tensor, degree_B: Tensor) -> Tensor:
     """
     seen = mask_BF.sum(dim=1).clamp(min=1)[:, None]
     sums = (edge_BFE.to(torch.float64) * mask_BF[..., None]).sum(dim=1)
-    return _stats(sums / seen * degree_B[:, None], degree_B)
+    return mean_stats(sums / seen * degree_B[:, None], degree_B)
 
 
-def _stats(sums: Tensor, degree: Tensor) -> Tensor:
+def mean_stats(sums: Tensor, degree: Tensor) -> Tensor:
+    """The statistics from sums of edge features (float64 [N, F]) and degrees (int64 [N])."""
     means = sums / degree.clamp(min=1)[:, None]
     log_degree = degree.to(torch.float64).log1p()[:, None]
     return torch.cat([log_degree, means], dim=1).to(torch.float32)

@@ -1,38 +1,26 @@
-"""INTERACTIONS -> GRAPH_STORE: the bipartite graph as memory-mapped arrays in both directions."""
+"""GRAPH_STORE: the bipartite graph as memory-mapped arrays in both directions."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow.parquet as pq
 import torch
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from graph.config import GraphConfig, GraphResources
-from graph.counter_random import hash_strings
 from graph.csr import Csr, check_csr, map_array
-from graph.edges import (
-    EDGE_FEATURES,
-    EdgeRules,
-    aggregate,
-    check_interactions,
-    edge_features,
-    filter_small,
-)
+from graph.edges import EDGE_FEATURES
+from graph.kernels import component_sizes, num_different
 from graph.stats import row_stats
-from graph.tables import GRAPH_STORE
-from pipelines.contract import ContractError, Counts, MissingInputError, Run
-from pipelines.tables import INTERACTIONS
+from pipelines.contract import ContractError, MissingInputError
 
-FORMAT = 1
+FORMAT = 2
 NUM_HUBS = 10
-ARRAYS = ("edge_of", "actions", "user_keys", "subreddit_keys", "user_stats", "subreddit_stats")
+ARRAYS = ("actions", "user_keys", "subreddit_keys", "user_stats", "subreddit_stats")
+SHARED = ("actions", "user_keys", "subreddit_keys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +45,7 @@ class GraphStore:
     Args:
         by_user: U rows of subreddits.
         by_subreddit: S rows of users; the same edges.
-        edge_of: int64 [E]: where each edge of `by_subreddit` lies in `by_user`.
-        actions: int64 [E], order of `by_user`: submissions and comments.
+        actions: int32, submissions and comments; in rows as the edge features.
         user_keys, subreddit_keys: int64, hashes of the names: identities that survive re-indexing.
         user_stats, subreddit_stats: float32 [., K], `graph.stats` over their edges.
         folder: Where it is mapped from; holds the names.
@@ -66,7 +53,6 @@ class GraphStore:
 
     by_user: Csr
     by_subreddit: Csr
-    edge_of: Tensor
     actions: Tensor
     user_keys: Tensor
     subreddit_keys: Tensor
@@ -92,20 +78,28 @@ class GraphStore:
 
     @staticmethod
     def map(folder: Path) -> GraphStore:
-        """Map the arrays that `save` wrote."""
+        """Map the arrays that `save` or the builder wrote."""
+        features = map_array(folder / "edge_features.npy")
         return GraphStore(
-            by_user=Csr.open(folder / "by_user"),
-            by_subreddit=Csr.open(folder / "by_subreddit"),
+            by_user=Csr.open(folder / "by_user", features),
+            by_subreddit=Csr.open(folder / "by_subreddit", features),
             folder=folder,
             **{name: map_array(folder / f"{name}.npy") for name in ARRAYS},
         )
 
     def save(self, folder: Path) -> None:
-        """Write the arrays; names and summary are the builder's."""
+        """Write the arrays, or link to those that the store in `self.folder` shares; names and
+        summary are the builder's."""
         self.by_user.save(folder / "by_user")
         self.by_subreddit.save(folder / "by_subreddit")
+        self._save_rest(folder)
+
+    def _save_rest(self, folder: Path) -> None:
         for name in ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name).numpy())
+            if name not in SHARED or not _link(self.folder, folder, name):
+                np.save(folder / f"{name}.npy", getattr(self, name).numpy())
+        if not _link(self.folder, folder, "edge_features"):
+            np.save(folder / "edge_features.npy", self.by_user.features.numpy())
 
     @property
     def num_users(self) -> int:
@@ -133,91 +127,34 @@ class GraphStore:
         summary = read_summary(self.folder)
         return Clock(**{f.name: summary[f.name] for f in fields(Clock)})  # type: ignore[arg-type]
 
-    def subset(self, keep: Tensor) -> GraphStore:
-        """The same users and subreddits with only the edges kept (bool [E], order of `by_user`)."""
-        by_user = self.by_user.subset(keep)
-        by_subreddit, edge_of = by_user.transposed(self.num_subreddits)
-        return replace(
+    def subset(self, keep: Tensor, folder: Path | None = None) -> GraphStore:
+        """The same users and subreddits with only the edges kept (bool [E], order of `by_user`).
+
+        Features and actions stay those of this store. With a folder, all else is written there, as
+        `save` would, and mapped: for graphs that do not fit in memory twice.
+        """
+        by_user = self.by_user.subset(keep, None if folder is None else folder / "by_user")
+        below = None if folder is None else folder / "by_subreddit"
+        by_subreddit, _ = by_user.transposed(self.num_subreddits, below)
+        part = replace(
             self,
             by_user=by_user,
             by_subreddit=by_subreddit,
-            edge_of=edge_of,
-            actions=self.actions[keep],
             user_stats=row_stats(by_user),
             subreddit_stats=row_stats(by_subreddit),
         )
+        if folder is not None:
+            part._save_rest(folder)
+        return part
 
 
-def build_graph(config: GraphConfig, resources: GraphResources, run: Run) -> Counts:
-    """Step: INTERACTIONS -> GRAPH_STORE."""
-    files = INTERACTIONS.files(run)
-    if not files:
-        raise MissingInputError(
-            f"table 'interactions' not found at {INTERACTIONS.path(run)}; run interactions first"
-        )
-    interactions = pl.scan_parquet(files, hive_partitioning=False)
-    rows, clock_utc = check_interactions(interactions)
-    rules = EdgeRules(
-        min_subreddits=config.min_subreddits,
-        min_users=config.min_users,
-        half_life_days=config.half_life_days,
-    )
-    edges = aggregate(interactions, rules.half_life_days, clock_utc)
-    edges, dropped = filter_small(edges, rules)
-    if edges.is_empty():
-        raise ContractError(
-            f"no edge is left of {rows} interactions ({dropped}); lower min_users="
-            f"{config.min_users} or min_subreddits={config.min_subreddits}"
-        )
-    clock = Clock(now_utc=clock_utc, half_life_days=config.half_life_days)
-    store = write_store(edges, run.staged(GRAPH_STORE), clock)
-    return Counts(
-        rows_in=rows,
-        rows_out=rows - sum(dropped.values()),
-        dropped=dropped,
-        written={
-            "users": store.num_users,
-            "subreddits": store.num_subreddits,
-            "edges": store.by_user.num_edges,
-        },
-    ).assert_balanced()
-
-
-def write_store(edges: pl.DataFrame, folder: Path, clock: Clock) -> GraphStore:
-    """Index, sort, validate and write the edges of `aggregate`; return the store."""
-    users = _index(edges, "user_id", "user_index")
-    subreddits = _index(edges, "subreddit", "subreddit_index")
-    edges = (
-        edges.join(users, on="user_id")
-        .join(subreddits, on="subreddit")
-        .sort("user_index", "subreddit_index")
-    )
-    counts = torch.bincount(torch.from_numpy(edges["user_index"].to_numpy().copy()))
-    by_user = Csr(
-        offsets=torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
-        neighbours=torch.from_numpy(edges["subreddit_index"].to_numpy().astype(np.int32)),
-        features=torch.from_numpy(edge_features(edges)),
-    )
-    by_subreddit, edge_of = by_user.transposed(len(subreddits))
-    store = GraphStore(
-        by_user=by_user,
-        by_subreddit=by_subreddit,
-        edge_of=edge_of,
-        actions=torch.from_numpy(edges["actions"].to_numpy().copy()),
-        user_keys=torch.from_numpy(hash_strings(users["user_id"].to_list())),
-        subreddit_keys=torch.from_numpy(hash_strings(subreddits["subreddit"].to_list())),
-        user_stats=row_stats(by_user),
-        subreddit_stats=row_stats(by_subreddit),
-        folder=folder,
-    )
-    check_store(store)
-    folder.mkdir(parents=True, exist_ok=True)
-    store.save(folder)
-    users.write_parquet(folder / "user_index.parquet")
-    subreddits.write_parquet(folder / "subreddit_index.parquet")
-    summary = summarise(store, subreddits["subreddit"].to_list()) | asdict(clock)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return store
+def _link(source: Path, target: Path, name: str) -> bool:
+    """Whether `target` now names the array that the folder `source` holds."""
+    array = (source / f"{name}.npy").resolve()
+    if array.is_file():
+        (target / f"{name}.npy").unlink(missing_ok=True)
+        (target / f"{name}.npy").symlink_to(array)
+    return array.is_file()
 
 
 def check_store(store: GraphStore) -> None:
@@ -228,12 +165,23 @@ def check_store(store: GraphStore) -> None:
     """
     check_csr("by_user", store.by_user, store.num_subreddits)
     check_csr("by_subreddit", store.by_subreddit, store.num_users)
-    rows = store.by_user.rows_of_edges()
-    same_users = torch.equal(rows[store.edge_of].to(torch.int32), store.by_subreddit.neighbours)
-    subreddits = store.by_user.neighbours[store.edge_of]
-    same_rows = torch.equal(subreddits.to(torch.int64), store.by_subreddit.rows_of_edges())
-    if not (same_users and same_rows):
-        raise ContractError("graph store: its two directions differ; build the graph again")
+    rows, columns = store.by_user, store.by_subreddit
+    edge_of = columns.feature_rows
+    if edge_of is None:
+        raise ContractError("graph store: subreddits do not name their edges; build it again")
+    if rows.feature_rows is not None:
+        edge_of = torch.searchsorted(rows.feature_rows, edge_of, out_int32=True)
+    wrong = num_different(
+        rows.offsets.numpy(),
+        rows.neighbours.numpy(),
+        columns.offsets.numpy(),
+        columns.neighbours.numpy(),
+        edge_of.numpy(),
+    )
+    if wrong:
+        raise ContractError(
+            f"graph store: its two directions differ in {wrong} edges; build the graph again"
+        )
 
 
 def summarise(store: GraphStore, subreddits: list[str]) -> dict[str, object]:
@@ -266,11 +214,6 @@ def read_summary(folder: Path) -> dict[str, object]:
     return summary
 
 
-def _index(edges: pl.DataFrame, column: str, index: str) -> pl.DataFrame:
-    names = edges.select(pl.col(column).unique()).sort(column)
-    return names.with_row_index(index).with_columns(pl.col(index).cast(pl.Int64))
-
-
 def _quantiles(degrees: Tensor) -> dict[str, int]:
     ordered = degrees.sort().values
     at = {"min": 0.0, "median": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
@@ -279,10 +222,6 @@ def _quantiles(degrees: Tensor) -> dict[str, int]:
 
 def _component_sizes(store: GraphStore) -> dict[str, int]:
     """Number of connected components, and nodes in the largest."""
-    users = store.by_user.rows_of_edges().numpy()
-    subreddits = store.by_user.neighbours.numpy() + store.num_users
-    size = store.num_users + store.num_subreddits
-    ones = np.ones(len(users), dtype=np.int8)
-    adjacency = csr_array((ones, (users, subreddits)), shape=(size, size))
-    count, labels = connected_components(adjacency, directed=False)
-    return {"count": int(count), "largest": int(np.bincount(labels).max())}
+    rows = store.by_user
+    sizes = component_sizes(rows.offsets.numpy(), rows.neighbours.numpy(), store.num_subreddits)
+    return {"count": len(sizes), "largest": int(sizes.max())}

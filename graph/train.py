@@ -43,8 +43,8 @@ def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Count
     check_workers(config, resources.workers)
     graph = GraphStore.open(GRAPH_STORE.path(run))
     features = load_features(run, graph)
-    held = Held.of(graph, make_splits(graph, config), features)
     work = run.staged(CHECKPOINT).parent / "train_work"
+    held = Held.of(graph, make_splits(graph, config), features, work / "views")
     prepare(work / "prepared", held)
     prepared = str((work / "prepared").resolve())
     state = fit(Job(config=config, resources=resources, prepared=prepared), work / "ray")

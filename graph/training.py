@@ -69,14 +69,26 @@ class Plan:
             steps_per_epoch=steps,
         )
 
-    def order(self, users: Tensor, seed: int, epoch: int) -> Tensor:
+    def order(
+        self, users: Tensor, seed: int, epoch: int, partition: Tensor | None = None
+    ) -> Tensor:
         """int64 [steps, chunks, chunk_users]: the seeds of an epoch, shuffled; the last step is
-        filled up from the start of the order."""
+        filled up from the start of the order.
+
+        With the partition of each of the users (int64), those of one partition share chunks, and
+        chunks are shuffled: their blocks overlap more, so fewer nodes are sampled and gathered.
+        """
         draw = uniform(Stream.EPOCH_ORDER, seed, epoch, users)
-        shuffled = users[draw.argsort(stable=True)]
+        place = draw.argsort(stable=True)
+        if partition is not None:
+            place = place[partition[place].argsort(stable=True)]
+        shuffled = users[place]
         shape = (self.steps_per_epoch, self.chunks_per_step, self.chunk_users)
         wanted = torch.arange(math.prod(shape)) % len(shuffled)
-        return shuffled[wanted].view(shape)
+        order = shuffled[wanted].view(-1, self.chunk_users)
+        if partition is not None:
+            order = order[uniform(Stream.EPOCH_ORDER, seed, epoch, -1, order[:, 0]).argsort()]
+        return order.view(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,14 +204,15 @@ class Trainer:
         rest = [p for p in model.parameters() if id(p) not in table]
         self.peak_lr = (config.lr, config.lr / TABLE_LR_FACTOR)
         groups = [{"params": list(model.table.parameters())}, {"params": rest}]
-        self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
         self.epoch = 0
 
     def run_epoch(self) -> StepLosses:
         """One pass over the training users; all ranks take the same steps."""
         self.model.train()
-        order = self.plan.order(self.graph.users, self.config.seed, self.epoch)
-        losses = [self._step(step, order[step]) for step in range(self.plan.steps_per_epoch)]
+        graph = self.graph
+        order = self.plan.order(graph.users, self.config.seed, self.epoch, graph.partition)
+        losses = [self.step(step, order[step]) for step in range(self.plan.steps_per_epoch)]
         self.epoch += 1
         link, image = torch.stack(losses).double().nanmean(dim=0).tolist()
         return StepLosses(link=link, image=image)
@@ -221,7 +234,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
 
-    def _step(self, step: int, order: Tensor) -> Tensor:
+    def step(self, step: int, order: Tensor) -> Tensor:
+        """Train on the seeds of one step (int64 [chunks, chunk_users]); its two losses."""
         gradients = [self._chunk(step, chunk, order[chunk]) for chunk in self.chunks]
         total = pairwise_sum(self.gather(pairwise_sum(gradients)))
         total = total / self.plan.chunks_per_step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -31,8 +30,8 @@ def encode_shard(
     contents: Contents,
     *,
     users: Tensor,
-    names: Sequence[str],
-    subreddits: Sequence[str],
+    names: pa.StringArray,
+    subreddits: pa.StringArray,
     unseen: Tensor,
     max_salient: int,
     seed: int,
@@ -53,7 +52,7 @@ def encode_shard(
     inputs = user_inputs(contents, users)
     rows = encode_users(trained.model, states, graph.by_user, inputs=inputs, users=users, seed=seed)
     embeddings = {
-        "user_id": pa.array(names, pa.string()),
+        "user_id": names,
         "embedding": vectors(rows.encoded.z_Bd),
         "clip_embedding": vectors(trained.model.clip_embedding(rows.encoded.direction_BD)),
         "num_subreddits": pa.array(graph.by_user.degrees(users).to(torch.int32).numpy()),
@@ -69,8 +68,8 @@ def encode_shard(
 def salient_rows(
     rows: EncodedUsers,
     graph: GraphStore,
-    names: Sequence[str],
-    subreddits: Sequence[str],
+    names: pa.StringArray,
+    subreddits: pa.StringArray,
     max_salient: int,
 ) -> pa.Table:
     """SALIENT_SUBREDDITS of a batch, by attention; shares are over all edges that were read."""
@@ -79,13 +78,15 @@ def salient_rows(
     kept = rows.mask_BF.gather(1, order)
     user, rank = kept.nonzero(as_tuple=True)
     edge = rows.edge_BF.gather(1, order)[kept]
-    place = graph.by_user.neighbours[edge].tolist()
+    place = graph.by_user.neighbours[edge].numpy()
     table = {
-        "user_id": pa.array([names[i] for i in user.tolist()], pa.string()),
-        "subreddit": pa.array([subreddits[i] for i in place], pa.string()),
+        "user_id": names.take(pa.array(user.numpy())),
+        "subreddit": subreddits.take(pa.array(place)),
         "rank": pa.array(rank.to(torch.int16).numpy()),
         "attention": pa.array(attention.gather(1, order)[kept].numpy()),
-        "num_actions": pa.array(graph.actions[edge].numpy()),
+        "num_actions": pa.array(
+            graph.actions[graph.by_user.feature_row(edge)].to(torch.int64).numpy()
+        ),
     }
     return SALIENT_SUBREDDITS.check(pa.table(table))
 

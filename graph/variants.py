@@ -156,15 +156,15 @@ class Session:
                 }
 
     def _trainer(self, config: TrainConfig) -> Trainer:
-        contents = self.view.contents
+        contents, device = self.view.contents, self.place.device
         rows = (self.view.graph.by_user, self.view.graph.by_subreddit)
         sampler = make_sampler(self.job.resources.sampler, *rows, sampler_config(config))
-        graph = training_graph(self.view, sampler, config.seed)
+        graph = training_graph(self.view, sampler, config.seed, config.partitions)
         return Trainer(
             config,
-            new_encoder(config, graph, contents).to(self.place.device),
-            graph,
-            contents,
+            new_encoder(config, graph, contents).to(device),
+            graph.to(device),
+            contents.to(device),
             image_weight=config.image_weight,
             rank=self.place.rank,
             world_size=self.place.world_size,

@@ -104,7 +104,7 @@ FLOW = (
     ),
     Step(
         name="build_graph",
-        function="graph.store:build_graph",
+        function="graph.build:build_graph",
         reads=(INTERACTIONS,),
         writes=(GRAPH_STORE,),
     ),

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from graph.batches import TrainingGraph
+from graph.build import build_graph
 from graph.config import EncoderConfig, GraphConfig, GraphResources, TrainConfig
 from graph.contents import Contents
 from graph.evaluate import Held
 from graph.features import Features, load_features
 from graph.prepare import make_sampler, make_splits, sampler_config, training_graph
-from graph.store import GraphStore, build_graph
+from graph.store import GraphStore
 from graph.tables import GRAPH_STORE
 from pipelines.contract import Artifact, Run, Table
 from tests.graph.synthetic import World, make_world, write_tables

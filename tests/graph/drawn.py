@@ -18,7 +18,7 @@ def csr(rows: list[list[int]], decayed: list[float] | None = None) -> Csr:
     features = torch.rand(len(neighbours), len(EDGE_FEATURES), generator=generator)
     features[:, DECAYED] = 1.0 if decayed is None else torch.tensor(decayed)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), degrees.cumsum(0)])
-    return Csr(offsets=offsets, neighbours=neighbours, features=features)
+    return Csr(offsets=offsets, neighbours=neighbours, features=features.half())
 
 
 def images(

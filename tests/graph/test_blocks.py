@@ -15,7 +15,11 @@ from graph.blocks import (
     SamplerConfig,
     TorchSampler,
     Weighting,
+    compiled_inputs,
+    compiled_neighbours,
     draw_neighbours,
+    tensor_inputs,
+    tensor_neighbours,
 )
 from graph.counter_random import hash_words
 from graph.csr import Csr
@@ -71,7 +75,7 @@ def test_users_below_a_subreddit_differ_only_where_a_seed_is_left_out(
     key = hash_words(1)
     places = torch.arange(graph[1].num_rows)
     free, _ = draw_neighbours(graph[1], places, 3, weighting=Weighting.UNIFORM, key=key)
-    seeds = torch.tensor([0, 1, 2])
+    seeds = torch.arange(12)
     edge, _ = draw_neighbours(
         graph[1], places, 3, weighting=Weighting.UNIFORM, key=key, excluded=seeds
     )
@@ -184,3 +188,40 @@ def test_weighted_draws_follow_decayed_activity() -> None:
     weights = torch.tensor(decayed, dtype=torch.float64) + WEIGHT_FLOOR
     expected = 1000 * weights / weights.sum()
     assert chisquare([seen[i] for i in range(4)], expected.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("weighting", list(Weighting))
+def test_compiled_draws_are_those_of_tensors_edge_by_edge(
+    graph: tuple[Csr, Csr], weighting: Weighting
+) -> None:
+    by_user, by_subreddit = graph
+    seeds = torch.arange(0, by_user.num_rows, 2)
+    for epoch in range(3):
+        config = replace(CONFIG, weightings=(weighting, Weighting.UNIFORM))
+        inputs = compiled_inputs(by_user, seeds, epoch, config)
+        for found, expected in zip(
+            inputs, tensor_inputs(by_user, seeds, epoch, config), strict=True
+        ):
+            assert torch.equal(found, expected)
+        for rows, excluded in ((by_user, None), (by_subreddit, None), (by_subreddit, seeds)):
+            nodes = torch.arange(rows.num_rows)
+            for fanout in (1, 5, 40):
+                drawn = (rows, nodes, fanout, weighting, hash_words(epoch))
+                fast = compiled_neighbours(*drawn, excluded=excluded)
+                slow = tensor_neighbours(*drawn, excluded=excluded)
+                assert torch.equal(fast[0], slow[0])
+                assert torch.equal(fast[1], slow[1])
+
+
+def test_compiled_draws_of_hubs_are_those_of_tensors() -> None:
+    rows = csr([list(range(5000)), [1, 2], [], list(range(100)), list(range(70))])
+    nodes, excluded = torch.arange(5), torch.arange(0, 5000, 3)
+    for key in range(20):
+        for weighting in Weighting:
+            for without in (None, excluded) if weighting is Weighting.UNIFORM else (None,):
+                drawn = (rows, nodes, 12, weighting, hash_words(key))
+                fast = compiled_neighbours(*drawn, excluded=without)
+                slow = tensor_neighbours(*drawn, excluded=without)
+                assert torch.equal(fast[0], slow[0])
+                assert torch.equal(fast[1], slow[1])
+                assert fast[1].sum(dim=1).tolist()[2:] == [0, 12, 12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import polars as pl
 import pytest
 import torch
 
+from graph.build import apply_rules, write_store
+from graph.config import GraphConfig
 from graph.counter_random import hash_strings
-from graph.edges import EdgeRules, aggregate, check_interactions, filter_small
 from graph.erasure import erase_from_graph, erase_from_seen, user_key
+from graph.ledger import read_sources, write_ledger
 from graph.splits import Given
-from graph.store import ARRAYS, GraphStore, write_store
+from graph.store import ARRAYS, GraphStore
 from pipelines.tables import INTERACTIONS
 from tests.graph.conftest import Small
 
@@ -27,17 +30,8 @@ def test_the_rest_is_the_graph_of_the_rest(
     gone = [names[place % len(names)] for place in places]
     assert erase_from_graph(small.graph.folder, tmp_path / "less", gone) == len(gone)
     erased = GraphStore.open(tmp_path / "less")
-    scanned = pl.scan_parquet(INTERACTIONS.files(small.run), hive_partitioning=False)
-    _, now_utc = check_interactions(scanned)
-    clock = small.graph.clock()
-    rules = EdgeRules(min_subreddits=1, min_users=1, half_life_days=clock.half_life_days)
-    kept = names and [name for name in names if name not in gone]
-    edges, _ = filter_small(aggregate(scanned, rules.half_life_days, now_utc), rules)
-    edges = edges.filter(
-        pl.col("user_id").is_in(kept) & pl.col("subreddit").is_in(small.graph.subreddits())
-    )
-    built = write_store(edges, tmp_path / "built", clock)
-    assert erased.user_ids() == kept
+    built = graph_without(small, gone, tmp_path)
+    assert erased.user_ids() == [name for name in names if name not in gone]
     assert erased.subreddits() == built.subreddits()
     for name in ARRAYS:
         torch.testing.assert_close(getattr(erased, name), getattr(built, name))
@@ -61,6 +55,17 @@ def test_a_given_split_stays_that_of_the_rest(small: Small, tmp_path: Path) -> N
     others = torch.arange(users) != 7
     assert torch.equal(left.new_users, new[others])
     assert torch.equal(left.test, test[others[small.graph.by_user.rows_of_edges()]])
+def graph_without(small: Small, gone: list[str], folder: Path) -> GraphStore:
+    """Built from INTERACTIONS without these users, with the clock and subreddits of all."""
+    rows = pl.DataFrame(INTERACTIONS.read(small.run)).filter(~pl.col("user_id").is_in(gone))
+    path = INTERACTIONS.write(folder, rows.to_arrow().cast(INTERACTIONS.schema))
+    clock = small.graph.clock()
+    config = GraphConfig(half_life_days=clock.half_life_days)
+    sources = read_sources([path], folder)
+    ledger = write_ledger(folder / "ledger", folder, sources, config.half_life_days)
+    names = pl.Series("subreddit", small.graph.subreddits())
+    kept = replace(apply_rules(ledger, config), clock_utc=clock.now_utc, subreddits=names)
+    return write_store(ledger, kept, config, folder / "built")
 
 
 def test_nobody_to_erase_writes_nothing(small: Small, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import pytest
@@ -109,3 +110,17 @@ def test_masked_softmax_is_a_softmax_of_what_is_left() -> None:
     row = torch.stack([1 / (1 + e), e / (1 + e), torch.tensor(0.0)])
     expected = torch.stack([row, row, torch.zeros(3)])
     assert torch.allclose(masked_softmax(score, mask), expected)
+
+
+def test_one_pass_on_the_cpu_is_the_tensor_operations(pair: Pair) -> None:
+    """Double precision takes the tensors' way, single the fused one."""
+    inputs = [x.detach().clone().requires_grad_() for x in (pair.source, pair.target, pair.edge)]
+    doubles = [x.detach().double().requires_grad_() for x in inputs]
+    weight, other = torch.randn(len(MASK), DIM), torch.randn(*MASK.shape, pair.ours.heads)
+    found = []
+    for layer, values in ((pair.ours, inputs), (copy.deepcopy(pair.ours).double(), doubles)):
+        out, alpha = layer(*values, SLOT, MASK)
+        loss = (out * weight).sum() + (alpha * other).sum()
+        found.append([out, alpha, *torch.autograd.grad(loss, [*values, *layer.parameters()])])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two.float(), atol=1e-5, rtol=1e-5)

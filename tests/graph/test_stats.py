@@ -10,14 +10,14 @@ def test_row_stats_are_log_degree_and_means() -> None:
     rows = Csr(
         offsets=torch.tensor([0, 2, 2]),
         neighbours=torch.tensor([0, 1], dtype=torch.int32),
-        features=torch.tensor([[1.0, 4.0], [3.0, 0.0]]),
+        features=torch.tensor([[1.0, 4.0], [3.0, 0.0]], dtype=torch.float16),
     )
     expected = torch.tensor([[torch.tensor(3.0).log(), 2.0, 2.0], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(row_stats(rows), expected)
 
 
 def test_a_sample_that_holds_every_edge_has_the_stats_of_the_row() -> None:
-    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).half()
     rows = Csr(
         offsets=torch.tensor([0, 2, 5]),
         neighbours=torch.tensor([0, 1, 0, 1, 2], dtype=torch.int32),

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from graph.build import apply_rules, build_graph, write_store
 from graph.config import GraphConfig, GraphResources
 from graph.csr import map_array
-from graph.store import GraphStore, build_graph, check_store
+from graph.ledger import SOURCES_FILE, Ledger, Source, read_sources, write_ledger
+from graph.store import GraphStore, check_store
 from graph.tables import GRAPH_STORE
 from pipelines.contract import ContractError, MissingInputError, Run
 from pipelines.tables import INTERACTIONS
@@ -39,14 +41,20 @@ def test_store_holds_every_pair_with_its_actions(small: Small) -> None:
 def test_both_directions_hold_the_same_features(small: Small) -> None:
     graph = small.graph
     check_store(graph)
-    assert torch.equal(graph.by_user.features[graph.edge_of], graph.by_subreddit.features)
+    edge_of = graph.by_subreddit.feature_rows
+    assert edge_of is not None
+    pairs = graph.by_user.rows_of_edges()[edge_of.long()], graph.by_user.neighbours[edge_of.long()]
+    assert torch.equal(pairs[0], graph.by_subreddit.neighbours.long())
+    assert torch.equal(pairs[1].long(), graph.by_subreddit.rows_of_edges())
 
 
 def test_directions_that_differ_are_refused(small: Small) -> None:
-    swapped = small.graph.edge_of.clone()
+    below = small.graph.by_subreddit
+    assert below.feature_rows is not None
+    swapped = below.feature_rows.clone()
     swapped[[0, 1]] = swapped[[1, 0]]
-    with pytest.raises(ContractError, match="two directions differ"):
-        check_store(replace(small.graph, edge_of=swapped))
+    with pytest.raises(ContractError, match="two directions differ in 2 edges"):
+        check_store(replace(small.graph, by_subreddit=replace(below, feature_rows=swapped)))
 
 
 def test_summary_tells_hubs_and_components(small: Small) -> None:
@@ -73,7 +81,8 @@ def test_the_order_of_rows_and_files_changes_no_byte(
     INTERACTIONS.write(folder, rows[500:].to_arrow().cast(INTERACTIONS.schema), "part-0")
     build_graph(GraphConfig(), GraphResources(), run)
     made = run.staged(GRAPH_STORE)
-    for path in sorted(p for p in small.graph.folder.rglob("*") if p.is_file()):
+    paths = sorted(p for p in small.graph.folder.rglob("*") if p.is_file())
+    for path in [path for path in paths if path.name != SOURCES_FILE]:
         other = made / path.relative_to(small.graph.folder)
         assert path.read_bytes() == other.read_bytes(), path.name
 
@@ -115,7 +124,12 @@ def test_subset_recomputes_statistics(small: Small) -> None:
     check_store(part)
     degree = part.by_user.degrees().to(torch.float32)
     torch.testing.assert_close(part.user_stats[:, 0], degree.log1p())
-    assert int(part.actions.sum()) == int(small.graph.actions[keep].sum())
+    kept = torch.nonzero(keep)[:, 0]
+    assert torch.equal(part.by_user.feature_row(torch.arange(len(kept))), kept)
+    assert torch.equal(
+        part.by_user.edge_features(torch.arange(len(kept))),
+        small.graph.by_user.edge_features(kept),
+    )
 
 
 def test_names_are_sorted_and_indexed(small: Small) -> None:
@@ -124,3 +138,80 @@ def test_names_are_sorted_and_indexed(small: Small) -> None:
     assert table["user_index"] == list(range(200))
     assert map_array(small.graph.folder / "user_keys.npy").unique().numel() == 200
     assert np.load(small.graph.folder / "by_user" / "neighbours.npy").dtype == np.int32
+
+
+def test_months_added_give_the_bytes_of_all_at_once(small: Small, tmp_path: Path) -> None:
+    rows = pl.DataFrame(INTERACTIONS.read(small.run))
+    months = sorted(rows["active_month"].unique())
+    assert len(months) > 2
+    grown = Run(root=tmp_path / "grown", staging=tmp_path / "grown" / ".staging")
+    whole = Run(root=tmp_path / "whole", staging=tmp_path / "whole" / ".staging")
+    for run, steps in ((grown, [months[:-2], months[-2:-1], months[-1:]]), (whole, [months])):
+        for added in steps:
+            for month in added:
+                folder = INTERACTIONS.path(run) / f"month={month}"
+                folder.mkdir(parents=True)
+                part = rows.filter(pl.col("active_month") == month)
+                INTERACTIONS.write(folder, part.to_arrow().cast(INTERACTIONS.schema))
+            shutil.rmtree(run.staged(GRAPH_STORE))
+            build_graph(GraphConfig(), GraphResources(), run)
+            shutil.rmtree(GRAPH_STORE.path(run), ignore_errors=True)
+            GRAPH_STORE.path(run).parent.mkdir(exist_ok=True)
+            shutil.copytree(run.staged(GRAPH_STORE), GRAPH_STORE.path(run))
+    made = GRAPH_STORE.path(whole)
+    for path in sorted(p for p in made.rglob("*") if p.is_file() and p.name != SOURCES_FILE):
+        other = GRAPH_STORE.path(grown) / path.relative_to(made)
+        assert path.read_bytes() == other.read_bytes(), path.name
+
+
+def test_months_that_cannot_be_added_are_built_anew(small: Small, tmp_path: Path) -> None:
+    names = ("a.parquet", "b.parquet")
+    sources = [
+        Source(
+            name=name,
+            size_bytes=1,
+            modified_ns=1,
+            rows=1,
+            low="a",
+            high="z",
+            first_month=month,
+            last_month=month,
+        )
+        for name, month in zip(names, ("2024-01", "2024-02"), strict=True)
+    ]
+    first, second = sources
+    ledger = Ledger(folder=tmp_path, starts=("",), sources=(first,))
+    assert ledger.added(sources) == [second]
+    assert ledger.added([replace(first, size_bytes=2), second]) is None
+    assert ledger.added([first, replace(second, first_month="2024-01")]) is None
+    assert Ledger(folder=tmp_path, starts=("",), sources=(second,)).added(sources) is None
+
+
+def test_ranges_of_users_change_no_edge(small: Small, tmp_path: Path) -> None:
+    """Files that overlap, as those of another step might, are read range by range all the same."""
+    rows = pl.DataFrame(INTERACTIONS.read(small.run)).sort("user_id")
+    size = len(rows) // 4
+    for i in range(5):
+        part = rows[i * size : (i + 1) * size] if i < 4 else rows[4 * size :]
+        if len(part):
+            INTERACTIONS.write(tmp_path, part.to_arrow().cast(INTERACTIONS.schema), f"part-{i}")
+    sources = read_sources(sorted(tmp_path.glob("*.parquet")), tmp_path)
+    ledger = write_ledger(tmp_path / "ledger", tmp_path, sources, 90.0, range_rows=size)
+    assert len(ledger.starts) >= 3
+    config = GraphConfig()
+    store = write_store(ledger, apply_rules(ledger, config), config, tmp_path / "store")
+    assert torch.equal(store.by_user.neighbours, small.graph.by_user.neighbours)
+    assert torch.equal(store.by_user.features, small.graph.by_user.features)
+    assert store.user_ids() == small.graph.user_ids()
+
+
+def test_a_part_in_files_is_the_part_in_memory(small: Small, tmp_path: Path) -> None:
+    keep = torch.arange(small.graph.by_user.num_edges) % 3 != 0
+    small.graph.subset(keep, tmp_path / "part")
+    mapped, held = GraphStore.map(tmp_path / "part"), small.graph.subset(keep)
+    held.save(tmp_path / "saved")
+    check_store(mapped)
+    for path in sorted((tmp_path / "saved").rglob("*.npy")):
+        other = tmp_path / "part" / path.relative_to(tmp_path / "saved")
+        assert path.read_bytes() == other.read_bytes(), path.name
+    assert torch.equal(mapped.by_subreddit.neighbours, held.by_subreddit.neighbours)

@@ -15,9 +15,10 @@ import zstandard
 from typer.testing import CliRunner
 
 from embed.tables import IMAGE_EMBEDDINGS
+from graph.build import build_graph
 from graph.config import GraphConfig, GraphResources
 from graph.counter_random import hash_strings
-from graph.store import GraphStore, build_graph
+from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE
 from orchestration import __main__ as command_line
 from persona.erasure import CHUNK_BYTES, ERASED, erase_user, find_traces
