@@ -20,14 +20,13 @@ from graph.config import GraphConfig, GraphResources
 from graph.counter_random import hash_strings
 from graph.csr import Csr, map_array
 from graph.edges import EDGE_FEATURES, edge_features
-from graph.ledger import Ledger, read_sources, write_ledger
+from graph.ledger import LEDGER, Ledger, read_sources, write_ledger
 from graph.stats import VALUE_OF, mean_stats
 from graph.store import FORMAT, Clock, GraphStore, check_store, read_summary, summarise
 from graph.tables import GRAPH_STORE
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
 from pipelines.tables import INTERACTIONS
 
-LEDGER = "edges"
 KEPT_COLUMNS = ["user_id", "subreddit", "rows", "last_utc"]
 
 

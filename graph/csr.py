@@ -132,15 +132,20 @@ class Csr:
             order = order.clone()
             for part in torch.arange(len(order)).split(EDGES_AT_ONCE):
                 rows[part] = self.feature_rows[order[part].to(torch.int64)]
-        if folder is not None:
-            np.save(folder / "offsets.npy", offsets)
         other = replace(
             self,
             offsets=torch.from_numpy(offsets),
             neighbours=torch.from_numpy(neighbours),
             feature_rows=rows,
         )
-        return other, order
+        if folder is None:
+            return other, order
+        if not len(order):  # nothing can be mapped
+            other.save(folder)
+            return other, order
+        np.save(folder / "offsets.npy", offsets)
+        # Mapped anew, the pages that were written are the system's, no longer this process's.
+        return Csr.open(folder, self.features), order
 
     def to(self, device: torch.device) -> Csr:
         """On another device."""
@@ -220,7 +225,9 @@ def check_csr(name: str, csr: Csr, num_targets: int) -> None:
     rows = len(csr.features) if csr.feature_rows is None else len(csr.feature_rows)
     if rows != csr.num_edges:
         problems.append(f"{rows} rows of features for {csr.num_edges} edges")
-    elif not all(bool(part.isfinite().all()) for part in csr.features.split(EDGES_AT_ONCE)):
+    elif csr.feature_rows is None and not all(
+        bool(part.isfinite().all()) for part in csr.features.split(EDGES_AT_ONCE)
+    ):
         problems.append("features that are not finite")
     if problems:
         raise ContractError(f"graph store, {name}: {'; '.join(problems)}; build the graph again")

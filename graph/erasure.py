@@ -17,6 +17,7 @@ import torch
 
 from graph.counter_random import hash_strings
 from graph.csr import Csr
+from graph.ledger import LEDGER
 from graph.splits import Given
 from graph.stats import row_stats
 from graph.store import GraphStore, check_store, summarise
@@ -30,13 +31,15 @@ def user_key(user_id: str) -> bytes:
 def erase_from_graph(source: Path, target: Path, user_ids: Sequence[str]) -> int:
     """Write the store in `source` to `target` without some users; returns how many there were.
 
-    Nothing is written where there were none.
+    Nothing is written where there were none. The new store has no ledger, which holds names, too:
+    the next build reads all months again.
     """
     store = GraphStore.open(source)
     names = store.user_ids()
     gone = set(user_ids)
     keep_U = torch.tensor([name not in gone for name in names])
-    if bool(keep_U.all()):
+    found = gone.intersection(names) | _in_ledger(source, gone)
+    if not found:
         return 0
     rows = store.by_user.rows_of_edges()
     keep_E = keep_U[rows]
@@ -70,7 +73,15 @@ def erase_from_graph(source: Path, target: Path, user_ids: Sequence[str]) -> int
         Given(test=given.test[keep_E], new_users=given.new_users[keep_U]).save(target)
     summary = summarise(smaller, store.subreddits()) | asdict(store.clock())
     (target / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    return int((~keep_U).sum())
+    return len(found)
+
+
+def _in_ledger(source: Path, user_ids: set[str]) -> set[str]:
+    """Which of these users the ledger of a store names; some of them the rules dropped."""
+    files = sorted((source / LEDGER).glob("*.parquet"))
+    is_gone = pl.col("user_id").is_in(sorted(user_ids))
+    rows = [pl.scan_parquet(path).filter(is_gone).select("user_id").collect() for path in files]
+    return {name for part in rows for name in part["user_id"].to_list()}
 
 
 def erase_from_seen(checkpoint: Path, user_ids: Sequence[str]) -> int:

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 from graph.edges import aggregate, check_interactions
 from pipelines.contract import ContractError
+from pipelines.tables import INTERACTIONS
 
+LEDGER = "edges"
 SOURCES_FILE = "sources.json"
 RANGE_ROWS = 3_000_000  # About 2 GB while they are aggregated.
 
@@ -182,5 +184,5 @@ def _rows_between(
             rows = rows.filter(user < high)
         parts.append(rows)
     if not parts:
-        parts = [pl.scan_parquet(root / sources[0].name, hive_partitioning=False).head(0)]
+        return pl.DataFrame(INTERACTIONS.empty())
     return pl.concat(parts).collect()

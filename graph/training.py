@@ -87,7 +87,9 @@ class Plan:
         wanted = torch.arange(math.prod(shape)) % len(shuffled)
         order = shuffled[wanted].view(-1, self.chunk_users)
         if partition is not None:
-            order = order[uniform(Stream.EPOCH_ORDER, seed, epoch, -1, order[:, 0]).argsort()]
+            order = order[
+                uniform(Stream.EPOCH_ORDER, seed, epoch, -1, order[:, 0]).argsort(stable=True)
+            ]
         return order.view(shape)
 
 

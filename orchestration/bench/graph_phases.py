@@ -34,7 +34,7 @@ from graph.prepare import View, make_sampler, make_splits, new_encoder, sampler_
 from graph.prepare import training_graph as reader
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE, SALIENT_SUBREDDITS, USER_EMBEDDINGS
-from graph.training import Trainer, chunk_gradient
+from graph.training import Plan, Trainer, chunk_gradient
 from orchestration.bench.graph_reference import ReferenceLoop
 from orchestration.bench.made_up_graph import GraphSize, write_interactions
 from pipelines.contract import Artifact, Run, Table
@@ -95,9 +95,11 @@ def train(root: Root, seconds: Seconds = 60.0, threads: Threads = 2) -> None:
     trainer.model.train()
     order = trainer.plan.order(graph.users, config.seed, 0)
     losses: list[float] = []
-    rate = seeds_per_s(
-        lambda i: losses.append(float(trainer.step(i, order[i])[0])), config, seconds
-    )
+
+    def step(i: int) -> None:
+        losses.append(float(trainer.step(i, order[i % len(order)])[0]))
+
+    rate = seeds_per_s(step, config, seconds)
     _save(root, trainer.model)
     say(seeds_per_s=rate, prepare_s=prepared_s, users=len(graph.users), losses=_ends(losses))
 
@@ -109,12 +111,13 @@ def reference(root: Root, seconds: Seconds = 60.0, threads: Threads = 2) -> None
     config, graph, contents = _prepared(root)
     model = new_encoder(config, graph, contents)
     loop = ReferenceLoop(config, graph, contents, model, sampler_config(config))
-    draw = torch.randperm(len(graph.users), generator=torch.Generator().manual_seed(0))
-    order = graph.users[draw]
-    size, losses = config.batch_users, []
-    rate = seeds_per_s(
-        lambda i: losses.append(loop.step(i, order[i * size : (i + 1) * size])), config, seconds
-    )
+    order = Plan.of(config, len(graph.users)).order(graph.users, config.seed, 0).flatten(1)
+    losses: list[float] = []
+
+    def step(i: int) -> None:
+        losses.append(loop.step(i, order[i % len(order)]))
+
+    rate = seeds_per_s(step, config, seconds)
     say(seeds_per_s=rate, losses=_ends(losses))
 
 

@@ -15,7 +15,7 @@ from graph.build import apply_rules, write_store
 from graph.config import GraphConfig
 from graph.counter_random import hash_strings
 from graph.erasure import erase_from_graph, erase_from_seen, user_key
-from graph.ledger import read_sources, write_ledger
+from graph.ledger import LEDGER, read_sources, write_ledger
 from graph.splits import Given
 from graph.store import ARRAYS, GraphStore
 from pipelines.tables import INTERACTIONS
@@ -66,6 +66,23 @@ def graph_without(small: Small, gone: list[str], folder: Path) -> GraphStore:
     names = pl.Series("subreddit", small.graph.subreddits())
     kept = replace(apply_rules(ledger, config), clock_utc=clock.now_utc, subreddits=names)
     return write_store(ledger, kept, config, folder / "built")
+
+
+def test_a_user_whom_the_rules_dropped_leaves_the_ledger(small: Small, tmp_path: Path) -> None:
+    rows = pl.DataFrame(INTERACTIONS.read(small.run))
+    name = rows["user_id"][0]
+    strict = rows.filter((pl.col("user_id") != name) | ~pl.col("user_id").is_duplicated())
+    alone = pl.concat([strict, rows.filter(pl.col("user_id") == name)[:1]])
+    path = INTERACTIONS.write(tmp_path, alone.to_arrow().cast(INTERACTIONS.schema))
+    config = GraphConfig(min_subreddits=2)
+    ledger = write_ledger(
+        tmp_path / "store" / LEDGER, tmp_path, read_sources([path], tmp_path), 90.0
+    )
+    store = write_store(ledger, apply_rules(ledger, config), config, tmp_path / "store")
+    assert name not in store.user_ids()
+    assert erase_from_graph(tmp_path / "store", tmp_path / "less", [name]) == 1
+    assert GraphStore.open(tmp_path / "less").user_ids() == store.user_ids()
+    assert not (tmp_path / "less" / LEDGER).exists()
 
 
 def test_nobody_to_erase_writes_nothing(small: Small, tmp_path: Path) -> None:
