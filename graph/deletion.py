@@ -54,7 +54,7 @@ def deletion_shift(
     for part in encode_all_users(model, states, by_user, view.contents, users=users, seed=seed):
         order = {
             "attention": part.encoded.attention_BF,
-            "activity": by_user.features[part.edge_BF][..., ACTIVITY].expm1().sum(dim=-1),
+            "activity": by_user.edge_features(part.edge_BF)[..., ACTIVITY].expm1().sum(dim=-1),
             "random": uniform(Stream.BASELINE, seed, part.users[:, None], part.edge_BF),
         }
         for name in RANKINGS:
@@ -68,7 +68,7 @@ def _shift(
 ) -> Tensor:
     """float [B, 2]: how far z_u and p(z_u) move when only these edges are left."""
     by_user = view.graph.by_user
-    features = by_user.features[was.edge_BF]
+    features = by_user.edge_features(was.edge_BF)
     near = Neighbourhood(
         slot_RF=by_user.neighbours[was.edge_BF].to(torch.int64), mask_RF=left_BF, edge_RFE=features
     )

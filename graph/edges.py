@@ -152,10 +152,10 @@ def edge_features(edges: pl.DataFrame, clock_utc: int, half_life_days: float) ->
     Args:
         edges: Of `aggregate`.
         clock_utc: Epoch seconds at which activity has its full weight: the last activity in the
-            data, never the wall clock.
+            data, never the wall clock. Edges to predict may be later: nothing reads what they say.
         half_life_days: Of the decayed activity.
     """
-    age_days = (clock_utc - pl.col("last_utc")) / DAY_S
+    age_days = (clock_utc - pl.col("last_utc")).clip(lower_bound=0) / DAY_S
     months = pl.col("months").cast(pl.Float64)
     actions = pl.col("num_submissions") + pl.col("num_comments")
     columns = edges.select(

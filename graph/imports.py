@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 import torch
 
 from embed.tables import IMAGE_EMBEDDINGS, SUBREDDIT_FEATURES, USER_IMAGES, VISUAL_TARGETS
+from graph.build import build_graph
 from graph.config import GraphConfig, GraphResources
 from graph.splits import Given
-from graph.store import GraphStore, build_graph
+from graph.store import GraphStore
 from graph.tables import GRAPH_STORE
 from pipelines.contract import Artifact, ConfigError, ContractError, MissingInputError, Run, Table
 from pipelines.tables import INTERACTIONS

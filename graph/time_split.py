@@ -13,9 +13,10 @@ from pathlib import Path
 import polars as pl
 import torch
 
+from graph.build import write_edges
 from graph.edges import aggregate, check_interactions
 from graph.splits import Given
-from graph.store import Clock, GraphStore, write_store
+from graph.store import Clock, GraphStore
 from pipelines.contract import ConfigError, ContractError
 
 MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
@@ -62,13 +63,13 @@ def split_by_time(
     rows, now_utc = check_interactions(before)
     if not rows:
         raise ContractError(f"no interaction before the cutoff {cutoff}; choose a later month")
-    known = aggregate(before, half_life_days, now_utc)
-    later = aggregate(after, half_life_days, check_interactions(after)[1])
+    known = aggregate(before.collect(), half_life_days)
+    later = aggregate(after.collect(), half_life_days)
     fresh = later.join(known, on=PAIR, how="anti")
     of_users = fresh.join(known, on="user_id", how="semi")
     test = of_users.join(known, on="subreddit", how="semi")
     edges = pl.concat([known, test.select(known.columns)])
-    store = write_store(edges, folder, Clock(now_utc=now_utc, half_life_days=half_life_days))
+    store = write_edges(edges, folder, Clock(now_utc=now_utc, half_life_days=half_life_days))
     given = Given(
         test=_is_test(store, test), new_users=torch.zeros(store.num_users, dtype=torch.bool)
     )

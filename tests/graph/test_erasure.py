@@ -55,6 +55,8 @@ def test_a_given_split_stays_that_of_the_rest(small: Small, tmp_path: Path) -> N
     others = torch.arange(users) != 7
     assert torch.equal(left.new_users, new[others])
     assert torch.equal(left.test, test[others[small.graph.by_user.rows_of_edges()]])
+
+
 def graph_without(small: Small, gone: list[str], folder: Path) -> GraphStore:
     """Built from INTERACTIONS without these users, with the clock and subreddits of all."""
     rows = pl.DataFrame(INTERACTIONS.read(small.run)).filter(~pl.col("user_id").is_in(gone))
