@@ -105,7 +105,9 @@ class ReferenceLoop:
         z_Bd = unit(self.model.dropout(out + self.model.user_self(x_Bd)))
         asked = slot[len(met) :]
         logits = self.model.link_scores(
-            z_Bd, self.model.item_vectors(x_Md[asked]), self.model.item_prior(inputs)[asked]
+            z_Bd,
+            self.model.item_vectors(x_Md, inputs)[asked],
+            self.model.item_prior(inputs)[asked],
         )
         loss = link_loss(logits, candidates)
         self.optimizer.zero_grad()
