@@ -114,7 +114,7 @@ class ReferenceLoop:
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
-        return float(loss)
+        return loss.item()
 
     def _targets(self, seeds: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         """(target_BT, edges to leave out, both ways), drawn as ours are."""

@@ -44,7 +44,7 @@ def test_months_of_a_pair_become_one_edge() -> None:
     assert first["score"] == 2
     assert first["months"] == 2
     assert (first["first_utc"], first["last_utc"]) == (DAY, 52 * DAY)
-    assert first["decayed"] == pytest.approx(2 * 2 ** (-50 / 10) + 4)
+    assert first["decayed"] == pytest.approx(3 * 2 ** (-50 / 10) + 4)
     assert edges["decayed"][1] == 1.0
 
 
