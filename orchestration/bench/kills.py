@@ -105,7 +105,8 @@ def run_step(root: Path, archive: Path) -> None:
     import ray
 
     ray.init(num_cpus=ACTORS, include_dashboard=False, log_to_driver=False)
-    config = EmbedConfig(archive=str(archive), shard_images=SHARD)
+    # The same photo comes again under other urls: all are to be encoded.
+    config = EmbedConfig(archive=str(archive), shard_images=SHARD, near_duplicate_bits=-1)
     resources = EmbedResources(actors=ACTORS, batch_images=BATCH)
     run = Run(root=root, staging=root / "staging")
     embed_images(config, resources, run, load=partial(counting, root / COUNTS))
