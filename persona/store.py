@@ -81,14 +81,16 @@ class PersonaStore:
         Raises:
             MissingInputError: There is none.
         """
+        missing = MissingInputError(f"no persona store at {location}; run index_personas first")
+        # LanceDB would make the folder, and readers would take it for a store.
+        if "://" not in str(location) and not Path(location).is_dir():
+            raise missing
         store = cls(location)
         try:
             for name in (TABLE, HISTORY, RUNS):
                 store._tables[name] = store._db.open_table(name)
         except (ValueError, FileNotFoundError) as error:
-            raise MissingInputError(
-                f"no persona store at {location}; run index_personas first"
-            ) from error
+            raise missing from error
         return store
 
     @classmethod

@@ -361,9 +361,11 @@ def test_the_same_personas_again_are_the_same_run(tmp_path: Path) -> None:
     assert [again.runs(), [again.history(user_id(i)) for i in range(4)]] == told
 
 
-def test_no_store_is_a_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["", "none"])
+def test_no_store_is_a_clear_error_and_asking_makes_none(folder: str, tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="run index_personas first"):
-        PersonaStore.open(tmp_path)
+        PersonaStore.open(tmp_path / folder)
+    assert not any(tmp_path.iterdir())
 
 
 def test_personas_without_embedding_are_refused(tmp_path: Path) -> None:
