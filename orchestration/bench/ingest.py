@@ -179,7 +179,14 @@ def _ratios(speeds: Mapping[str, Speed]) -> dict[str, float]:
 
 def speed_table(found: Mapping[Kind, Mapping[str, Speed]], result: Mapping[str, Any]) -> Table:
     """One row a reader: both months together, then each."""
-    table = Table(Column("reader", no_wrap=True), "MB/s", "lines/s", "peak GB", "ours / it", "goal")
+    table = Table(
+        Column("reader", no_wrap=True),
+        "MB/s",
+        Column("lines/s", no_wrap=True),
+        "peak GB",
+        "ours / it",
+        "goal",
+    )
     for kind in KINDS:
         table.add_column(f"{kind} MB/s")
     for name in found[KINDS[0]]:
