@@ -155,7 +155,8 @@ def _run_months(
                     "months are kept"
                 )
                 raise lost from error
-            except Exception as error:  # noqa: BLE001  the other months go on; raised below
+            except Exception as error:  # noqa: BLE001  told at once; the other months go on
+                reporter.note("failed", f"{under_way[done]}: {error}")
                 errors.append(error)
                 continue
             finished += manifests
