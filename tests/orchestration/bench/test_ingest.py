@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from orchestration.bench.scaling import Point, interactions_scaling
 from pipelines.dumps import Kind
 
 RAW_BYTES = 300_000
-NEEDS_DUCKDB = pytest.mark.skipif(find_spec("duckdb") is None, reason="needs the extra bench")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def months(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Month]:
         "zstd",
         "script_json",
         "script_orjson",
-        pytest.param("duckdb", marks=NEEDS_DUCKDB),
+        "duckdb",
         pytest.param("ours", marks=pytest.mark.engine),
     ],
 )
