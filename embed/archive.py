@@ -154,23 +154,25 @@ class ArchiveReader:
         Raises:
             DamagedShardError: They cannot be read.
         """
-        if place.file.suffix == TAR:
-            return 200, tar_content(place.file, place.row)
-        row = self._row(place)
-        return row["http_status"][0].as_py(), row["content"][0].as_py()
+        return self._answer(place)[:2]
 
     def fetched(self, place: Place, max_bytes: int) -> Fetched:
         """The answer at `place`, judged as a fresh one; `DAMAGED_ARCHIVE` if it is unreadable."""
         try:
-            status, content = self.answer(place)
-            row = None if place.file.suffix == TAR else self._row(place)
+            status, content, outcome = self._answer(place)
         except DamagedShardError:
             return Fetched(outcome=Outcome.DAMAGED_ARCHIVE)
-        if row is not None and "outcome" in row.column_names:
-            said = Outcome(row["outcome"][0].as_py())
-            if said is not Outcome.OK:
-                return Fetched(outcome=said, http_status=status)
+        if outcome is not Outcome.OK:
+            return Fetched(outcome=outcome, http_status=status)
         return judge_archived(status, content, max_bytes)
+
+    def _answer(self, place: Place) -> tuple[int, bytes, Outcome]:
+        """HTTP status, content, and what had become of it when it was kept: OK if none is told."""
+        if place.file.suffix == TAR:
+            return 200, tar_content(place.file, place.row), Outcome.OK
+        row = self._row(place)
+        outcome = row["outcome"][0].as_py() if "outcome" in row.column_names else Outcome.OK
+        return row["http_status"][0].as_py(), row["content"][0].as_py(), Outcome(outcome)
 
     def _row(self, place: Place) -> pa.Table:
         group = place.file, place.row_group

@@ -61,6 +61,16 @@ class FusedAttention(torch.autograd.Function):
 
 
 @kernel
+def _hide(left, right, edge, weight, hidden):
+    """Before the activation: the sum of source, target and projected edge."""
+    for k in range(len(hidden)):
+        hidden[k] = left[k] + right[k]
+    for e in range(len(edge)):
+        for k in range(len(hidden)):
+            hidden[k] += edge[e] * weight[e, k]
+
+
+@kernel
 def attend(left, right, edge, weight, att, slot, mask, out, alpha):
     """Forward; `weight` is [E, d], `out` and `alpha` are zeros before."""
     heads, size = att.shape
@@ -72,12 +82,7 @@ def attend(left, right, edge, weight, att, slot, mask, out, alpha):
             if not mask[n, f]:
                 continue
             source = slot[n, f]
-            for k in range(dim):
-                hidden[k] = left[source, k] + right[n, k]
-            for e in range(edge.shape[2]):
-                value = edge[n, f, e]
-                for k in range(dim):
-                    hidden[k] += value * weight[e, k]
+            _hide(left[source], right[n], edge[n, f], weight, hidden)
             for h in range(heads):
                 score = np.float32(0.0)
                 for k in range(h * size, (h + 1) * size):
@@ -147,12 +152,7 @@ def attend_backward(
             if not mask[n, f]:
                 continue
             source = slot[n, f]
-            for k in range(dim):
-                hidden[k] = left[source, k] + right[n, k]
-            for e in range(edge.shape[2]):
-                value = edge[n, f, e]
-                for k in range(dim):
-                    hidden[k] += value * weight[e, k]
+            _hide(left[source], right[n], edge[n, f], weight, hidden)
             for h in range(heads):
                 by_score = by_alpha[f, h]
                 for c in range(size):

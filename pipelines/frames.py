@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import polars as pl
 import pyarrow as pa
 
 from pipelines.contract import Table
 
 
+def write_scratch(rows: pl.DataFrame, path: Path) -> None:
+    """Write `rows` as an Arrow IPC file that `mapped` opens."""
+    rows.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+
+
 def mapped(path: str) -> pl.DataFrame:
-    """The rows of an uncompressed Arrow IPC file, mapped into memory and not read."""
+    """The rows of a file of `write_scratch`, mapped into memory and not read."""
     found = pl.from_arrow(pa.ipc.open_file(pa.memory_map(path)).read_all(), rechunk=False)
     assert isinstance(found, pl.DataFrame)
     return found

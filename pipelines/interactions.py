@@ -32,7 +32,7 @@ from pipelines.activity import (
 from pipelines.config import BeamResources, InteractionsConfig
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from pipelines.engine import load_all, note, pipeline, progress_from, save_all
-from pipelines.frames import mapped, to_table
+from pipelines.frames import mapped, to_table, write_scratch
 from pipelines.quiet_beam import GlobalWindows, beam
 from pipelines.tables import COMMENTS, INTERACTIONS, SNIPPETS, SUBMISSIONS
 
@@ -113,7 +113,7 @@ class Reduce(beam.DoFn):
         self._kept[output].clear()
         # A second attempt spills anew: only what an attempt that succeeded names is read.
         path = self._work / "spills" / f"{output}-{uuid.uuid4().hex}.arrow"
-        rows.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+        write_scratch(rows, path)
         shards = rows.select(user_shard(pl.col("user_id"), self._num_shards)).to_series()
         bounds = shards.search_sorted(np.arange(self._num_shards + 1))
         return Spill(output, str(path), tuple(bounds.to_list()))

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from pipelines.dumps import Kind
-from pipelines.frames import mapped
+from pipelines.frames import mapped, write_scratch
 from pipelines.rows import Tally, winners
 
 # Rows gathered before they are sorted and written: the more, the fewer files a merge must open.
@@ -95,7 +95,7 @@ class Spiller:
         self._frames, self._num_bytes = [], 0.0
         path = self._folder / _FILE_NAME.format(self._position, len(self.spills))
         temporary = path.with_suffix(".tmp")
-        rows.write_ipc(temporary, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+        write_scratch(rows, temporary)
         temporary.rename(path)
         self.spills.append(Spill(str(path), self._kind, _sizes(rows)))
 

@@ -108,16 +108,15 @@ def main(
         config = replace(dataset.config, epochs=epochs or dataset.config.epochs)
         config = config if ablate else replace(config, ablations=())
         config = replace(config, epochs=1, ablations=()) if quick else config
-        bench = Bench(name, _import(data, name, out), config, console)
+        bench = Bench(name, imported(data, name, out / "graphs" / name), config, console)
         bench.run([int(seed) for seed in seeds.split(",")], figures, target)
         figures[name]["quick"] = quick
         target.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
         console.print(_table(name, figures[name], dataset.goals))
 
 
-def _import(data: Path, name: str, out: Path) -> Run:
+def imported(data: Path, name: str, root: Path) -> Run:
     """The graph as a run of its own; made once."""
-    root = out / "graphs" / name
     if not GRAPH_STORE.path(Run(root=root)).is_dir():
         shutil.rmtree(root, ignore_errors=True)
         import_graph(

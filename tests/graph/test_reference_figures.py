@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +16,11 @@ from graph import baselines
 from graph.config import TrainConfig
 from graph.evaluate import Held, rank_users
 from graph.features import load_features
-from graph.imports import Columns, import_graph
 from graph.prepare import make_splits
 from graph.splits import Split
 from graph.store import GraphStore
 from graph.tables import GRAPH_STORE
-from orchestration.bench.graph_quality import DATA
-from pipelines.contract import Run
+from orchestration.bench.graph_quality import DATA, imported
 
 CONFIG = TrainConfig(validation_share=0.0, inductive_share=0.2)
 pytestmark = [
@@ -32,21 +29,10 @@ pytestmark = [
 ]
 
 
-def imported(folder: Path, name: str) -> Run:
-    import_graph(
-        folder,
-        DATA / name / "train.txt",
-        Columns(),
-        test=DATA / name / "test.txt",
-        new_users=DATA / f"{name}_new_users_20pct.txt",
-    )
-    return Run(root=folder)
-
-
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Held]:
     """MovieLens-1M, by whether the new users are withheld."""
-    run = imported(tmp_path_factory.mktemp("reference") / "ml-1m", "ml-1m")
+    run = imported(DATA, "ml-1m", tmp_path_factory.mktemp("reference") / "ml-1m")
     graph = GraphStore.open(GRAPH_STORE.path(run))
     features = load_features(run, graph)
     configs = {True: CONFIG, False: replace(CONFIG, inductive_share=0.0)}

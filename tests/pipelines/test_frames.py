@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipelines.frames import mapped, to_table
+from pipelines.frames import mapped, to_table, write_scratch
 from pipelines.tables import REJECTS
 
 
@@ -13,7 +13,7 @@ def test_a_scratch_file_is_mapped(tmp_path: Path) -> None:
     media = [[{"url": "a", "source": "b"}], []]
     rows = pl.DataFrame({"id": [1, 2], "text": ["x", "größe"], "media": media})
     path = tmp_path / "rows.arrow"
-    rows.write_ipc(path, compression="uncompressed", compat_level=pl.CompatLevel.newest())
+    write_scratch(rows, path)
     assert mapped(str(path)).equals(rows)
 
 
