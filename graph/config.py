@@ -81,6 +81,8 @@ class TrainConfig:
         validation_share, test_share: Share of edges held out, of users with enough of them.
         inductive_share: Share of users withheld from training altogether.
         log_every: Epochs between rows of the training curves.
+        patience: Epochs after which training stops if no row of the curves ranks validation edges
+            better; the weights of the best row are kept then. 0: all epochs, the last weights.
         partitions: METIS partitions whose users share chunks, so that a worker's blocks overlap;
             0: none. Needs dgl.
         ablations: Further variants trained and evaluated beside, of `ABLATIONS`.
@@ -99,6 +101,7 @@ class TrainConfig:
     test_share: float = 0.1
     inductive_share: float = 0.1
     log_every: int = 5
+    patience: int = 0
     partitions: int = 0
     ablations: tuple[str, ...] = ("lambda0",)
     seed: int = 0
@@ -109,6 +112,11 @@ class TrainConfig:
         if min(self.epochs, self.log_every) < 1:
             raise ConfigError(
                 f"epochs={self.epochs}, log_every={self.log_every}: expected at least 1"
+            )
+        if self.patience < 0 or (self.patience and not self.validation_share):
+            raise ConfigError(
+                f"patience={self.patience}, validation_share={self.validation_share}: expected 0, "
+                "or a number of epochs and a share of edges to judge them by"
             )
         if self.chunk_users < 2:
             raise ConfigError(f"chunk_users={self.chunk_users}: expected at least 2")

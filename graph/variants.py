@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,7 +26,8 @@ from graph.validation import Curve, Validation
 MAIN_VARIANT = "gat"
 
 State = dict[str, Any]
-"""`variant` under way, its `trainer` state, models of `finished` variants, `curves` so far."""
+"""`variant` under way, its `trainer` state and `best` row so far with its `model` (None if training
+is not to stop early), models of `finished` variants, `curves` so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,13 @@ def train_variants(job: Job, state: State | None, place: Place) -> Iterator[Stat
         place: Of this worker. All workers must run this.
     """
     session = Session.open(job, place)
-    state = state or {"variant": MAIN_VARIANT, "trainer": None, "finished": {}, "curves": []}
+    state = state or {
+        "variant": MAIN_VARIANT,
+        "trainer": None,
+        "best": None,
+        "finished": {},
+        "curves": [],
+    }
     for variant, config in variant_configs(job.config).items():
         if variant not in state["finished"]:
             for new_state in session.train(variant, config, state):
@@ -138,22 +146,37 @@ class Session:
 
     def train(self, variant: str, config: TrainConfig, state: State) -> Iterator[State]:
         """Train one variant from `state` on; yield a state at every checkpoint and at the end."""
-        trainer = self._trainer(config)
+        trainer, best = self._trainer(config), None
         if state["variant"] == variant and state["trainer"] is not None:
             trainer.restore(state["trainer"])
-        curves = list(state["curves"])
-        while trainer.epoch < config.epochs:
+            best = state["best"]
+        curves, is_last = list(state["curves"]), False
+        while not is_last:
             curve = self._epoch(trainer, variant)
-            curves += [] if curve is None else [asdict(curve)]
-            is_last = trainer.epoch == config.epochs
+            if curve is not None:
+                curves.append(asdict(curve))
+                best = self._better(best, curve, trainer) if config.patience else None
+            is_last = trainer.epoch == config.epochs or (
+                best is not None and trainer.epoch - best["epoch"] >= config.patience
+            )
             if is_last or trainer.epoch % self.job.resources.checkpoint_epochs == 0:
-                done = {variant: trainer.model.state_dict()} if is_last else {}
+                model = best["model"] if best else trainer.model.state_dict()
                 yield {
                     "variant": variant,
                     "trainer": trainer.state(),
-                    "finished": state["finished"] | done,
+                    "best": best,
+                    "finished": state["finished"] | ({variant: model} if is_last else {}),
                     "curves": list(curves),
                 }
+
+    def _better(self, best: State | None, curve: Curve, trainer: Trainer) -> State | None:
+        """The better of `best` and this epoch; of equal ones the earlier."""
+        # Rank 0 decides for all: on GPUs the last digits differ, and all must stop together.
+        mrr = float(self.place.gather(torch.tensor([curve.validation_mrr]))[0])
+        if math.isnan(mrr) or (best is not None and mrr <= best["mrr"]):
+            return best
+        weights = {name: x.detach().clone() for name, x in trainer.model.state_dict().items()}
+        return {"epoch": trainer.epoch, "mrr": mrr, "model": weights}
 
     def _trainer(self, config: TrainConfig) -> Trainer:
         contents, device = self.view.contents, self.place.device

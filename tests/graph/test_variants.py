@@ -82,6 +82,39 @@ def test_checkpoints_need_not_be_every_epoch(job: Job, undisturbed: list[bytes])
     assert str(without_speed(same)) == str(without_speed(end))
 
 
+@pytest.fixture(scope="module")
+def impatient(job: Job) -> list[bytes]:
+    """Checkpoints of a long training that is to stop early."""
+    config = replace(job.config, epochs=40, patience=2, ablations=())
+    return [stored(s) for s in train_variants(replace(job, config=config), None, Place())]
+
+
+def test_training_stops_when_validation_no_longer_improves(impatient: list[bytes]) -> None:
+    end = loaded(impatient[-1])
+    mrrs = [row["validation_mrr"] for row in end["curves"]]
+    best = mrrs.index(max(mrrs))
+    assert best + 1 + 2 == len(mrrs) < 40
+    at_best = loaded(impatient[best])["trainer"]["model"]
+    assert end["finished"].keys() == {MAIN_VARIANT}
+    for name, tensor in end["finished"][MAIN_VARIANT].items():
+        assert torch.equal(tensor, at_best[name]), name
+    assert any(not torch.equal(x, at_best[name]) for name, x in end["trainer"]["model"].items())
+
+
+def test_a_training_that_stops_early_goes_on_from_any_checkpoint(
+    job: Job, impatient: list[bytes]
+) -> None:
+    config = replace(job.config, epochs=40, patience=2, ablations=())
+    end = loaded(impatient[-1])
+    for stop in (0, len(impatient) - 2):
+        state = loaded(impatient[stop])
+        for following in train_variants(replace(job, config=config), state, Place()):
+            state = following
+        assert str(without_speed(state)) == str(without_speed(end))
+        for name, tensor in end["finished"][MAIN_VARIANT].items():
+            assert torch.equal(state["finished"][MAIN_VARIANT][name], tensor), name
+
+
 def test_the_ablation_learns_links_and_no_images(undisturbed: list[bytes]) -> None:
     curves = loaded(undisturbed[-1])["curves"]
     for row in curves:
