@@ -23,7 +23,7 @@ class FusedAttention(torch.autograd.Function):
     """(out [N, d], alpha [N, F, H]) from projected sources and targets.
 
     Inputs: left [M, d], right [N, d], edge [N, F, E], weight [d, E] of the edges' projection, att
-    [H, d / H], slot int64 [N, F], mask bool [N, F].
+    [H, d / H], slot int64 [N, F], mask bool [N, F], bias [N, F] of all heads' scores or None.
     """
 
     @staticmethod
@@ -36,15 +36,18 @@ class FusedAttention(torch.autograd.Function):
         att: Tensor,
         slot: Tensor,
         mask: Tensor,
+        bias: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """One pass over the slots that are not masked."""
+        added = left.new_zeros(0, 0) if bias is None else bias
         tensors = [x.detach().contiguous() for x in (left, right, edge, weight.T, att)]
-        arrays = [x.numpy() for x in (*tensors, slot.contiguous(), mask.contiguous())]
+        rest = [x.detach().contiguous() for x in (slot, mask, added)]
+        arrays = [x.numpy() for x in (*tensors, *rest)]
         out = np.zeros(right.shape, np.float32)
         alpha = np.zeros((*slot.shape, len(att)), np.float32)
         attend(*arrays, out, alpha)
         ctx.arrays, ctx.alpha = arrays, alpha
-        ctx.wants_edge = ctx.needs_input_grad[2]
+        ctx.wants_edge, ctx.wants_bias = ctx.needs_input_grad[2], ctx.needs_input_grad[7]
         return torch.from_numpy(out), torch.from_numpy(alpha)
 
     @staticmethod
@@ -53,11 +56,13 @@ class FusedAttention(torch.autograd.Function):
         left, right, edge, weight, att = ctx.arrays[:5]
         found = [np.zeros(x.shape, np.float32) for x in (left, right, weight, att)]
         by_edge = np.zeros(edge.shape if ctx.wants_edge else (0, 0, edge.shape[2]), np.float32)
+        by_bias = np.zeros(ctx.arrays[7].shape, np.float32)
         grad_out, grad_alpha = (grad.contiguous().numpy() for grad in grads)
-        attend_backward(*ctx.arrays, ctx.alpha, grad_out, grad_alpha, *found, by_edge)
+        attend_backward(*ctx.arrays, ctx.alpha, grad_out, grad_alpha, *found, by_edge, by_bias)
         d_left, d_right, d_weight, d_att = (torch.from_numpy(x) for x in found)
         d_edge = torch.from_numpy(by_edge) if ctx.wants_edge else None
-        return d_left, d_right, d_edge, d_weight.T, d_att, None, None
+        d_bias = torch.from_numpy(by_bias) if ctx.wants_bias else None
+        return d_left, d_right, d_edge, d_weight.T, d_att, None, None, d_bias
 
 
 @kernel
@@ -71,8 +76,8 @@ def _hide(left, right, edge, weight, hidden):
 
 
 @kernel
-def attend(left, right, edge, weight, att, slot, mask, out, alpha):
-    """Forward; `weight` is [E, d], `out` and `alpha` are zeros before."""
+def attend(left, right, edge, weight, att, slot, mask, bias, out, alpha):
+    """Forward; `weight` is [E, d], `bias` may be empty, `out` and `alpha` are zeros before."""
     heads, size = att.shape
     dim = heads * size
     hidden = np.empty(dim, np.float32)
@@ -84,7 +89,7 @@ def attend(left, right, edge, weight, att, slot, mask, out, alpha):
             source = slot[n, f]
             _hide(left[source], right[n], edge[n, f], weight, hidden)
             for h in range(heads):
-                score = np.float32(0.0)
+                score = bias[n, f] if bias.shape[0] else np.float32(0.0)
                 for k in range(h * size, (h + 1) * size):
                     score += max(hidden[k], SLOPE * hidden[k]) * flat[k]
                 alpha[n, f, h] = score
@@ -115,6 +120,7 @@ def attend_backward(
     att,
     slot,
     mask,
+    bias,
     alpha,
     grad_out,
     grad_alpha,
@@ -123,8 +129,9 @@ def attend_backward(
     d_weight,
     d_att,
     d_edge,
+    d_bias,
 ):
-    """Backward; gradients are zeros before. `d_edge` of no rows is left out."""
+    """Backward; gradients are zeros before. `d_edge` and `d_bias` of no rows are left out."""
     heads, size = att.shape
     dim, width = heads * size, slot.shape[1]
     hidden, by_hidden = np.empty(dim, np.float32), np.empty(dim, np.float32)
@@ -160,6 +167,9 @@ def attend_backward(
                     slope = np.float32(1.0) if hidden[k] > 0 else SLOPE
                     d_att[h, c] += by_score * slope * hidden[k]
                     by_hidden[k] = by_score * slope * att[h, c]
+            if d_bias.shape[0]:
+                for h in range(heads):
+                    d_bias[n, f] += by_alpha[f, h]
             for k in range(dim):
                 d_left[source, k] += by_hidden[k]
                 d_right[n, k] += by_hidden[k]

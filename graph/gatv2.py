@@ -76,10 +76,9 @@ class EdgeGatv2(nn.Module):
             neighbours that are not masked. A target without any gets the bias and zeros.
         """
         left, right = self.lin_l(source), self.lin_r(target)
-        is_plain = self.attend and bias_NF is None
-        if is_plain and left.device.type == "cpu" and left.dtype == torch.float32:
-            weight = self.lin_edge.weight
-            out, alpha = FusedAttention.apply(left, right, edge, weight, self.att[0], slot, mask)
+        if self.attend and left.device.type == "cpu" and left.dtype == torch.float32:
+            weight, att = self.lin_edge.weight, self.att[0]
+            out, alpha = FusedAttention.apply(left, right, edge, weight, att, slot, mask, bias_NF)
             return out + self.bias, alpha
         shape = (*slot.shape, self.heads, -1)
         message = left[slot].view(shape)

@@ -84,11 +84,15 @@ def build(root: Root) -> None:
 
 
 @app.command()
-def train(root: Root, seconds: Seconds = 60.0, threads: Threads = 2) -> None:
-    """Seeds a second of our trainer; the encoder is published."""
+def train(root: Root, seconds: Seconds = 60.0, threads: Threads = 2, plain: bool = False) -> None:
+    """Seeds a second of our trainer; the encoder is published.
+
+    `plain` leaves out what the reference has not: how contents of neighbours agree.
+    """
     torch.set_num_threads(threads)
     started = time.perf_counter()
     config, graph, contents = _prepared(root)
+    config = replace(config, encoder=replace(config.encoder, content_attention=not plain))
     prepared_s = time.perf_counter() - started
     model = new_encoder(config, graph, contents)
     trainer = Trainer(config, model, graph, contents, image_weight=0.0)
@@ -100,7 +104,8 @@ def train(root: Root, seconds: Seconds = 60.0, threads: Threads = 2) -> None:
         losses.append(float(trainer.step(i, order[i % len(order)])[0]))
 
     rate = seeds_per_s(step, config, seconds)
-    _save(root, trainer.model)
+    if not plain:
+        _save(root, trainer.model)
     say(seeds_per_s=rate, prepare_s=prepared_s, users=len(graph.users), losses=_ends(losses))
 
 

@@ -112,15 +112,23 @@ def test_masked_softmax_is_a_softmax_of_what_is_left() -> None:
     assert torch.allclose(masked_softmax(score, mask), expected)
 
 
-def test_one_pass_on_the_cpu_is_the_tensor_operations(pair: Pair) -> None:
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_one_pass_on_the_cpu_is_the_tensor_operations(pair: Pair, has_bias: bool) -> None:
     """Double precision takes the tensors' way, single the fused one."""
-    inputs = [x.detach().clone().requires_grad_() for x in (pair.source, pair.target, pair.edge)]
-    doubles = [x.detach().double().requires_grad_() for x in inputs]
+    inputs = (pair.source, pair.target, pair.edge)
+    added = (torch.randn(MASK.shape),) if has_bias else ()
     weight, other = torch.randn(len(MASK), DIM), torch.randn(*MASK.shape, pair.ours.heads)
     found = []
-    for layer, values in ((pair.ours, inputs), (copy.deepcopy(pair.ours).double(), doubles)):
-        out, alpha = layer(*values, SLOT, MASK)
+    for layer, dtype in (
+        (pair.ours, torch.float32),
+        (copy.deepcopy(pair.ours).double(), torch.float64),
+    ):
+        values, bias = (
+            [x.detach().to(dtype).requires_grad_() for x in part] for part in (inputs, added)
+        )
+        out, alpha = layer(*values, SLOT, MASK, bias_NF=bias[0] if bias else None)
         loss = (out * weight).sum() + (alpha * other).sum()
-        found.append([out, alpha, *torch.autograd.grad(loss, [*values, *layer.parameters()])])
+        every = [*values, *bias, *layer.parameters()]
+        found.append([out, alpha, *torch.autograd.grad(loss, every)])
     for one, two in zip(*found, strict=True):
         torch.testing.assert_close(one, two.float(), atol=1e-5, rtol=1e-5)

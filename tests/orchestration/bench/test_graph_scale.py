@@ -40,15 +40,18 @@ def test_phases_build_train_and_compare(root: Path, capsys: pytest.CaptureFixtur
     threads = torch.get_num_threads()
     graph_phases.train(root, seconds=1.0, threads=threads)
     ours = said(capsys)
+    graph_phases.train(root, seconds=1.0, threads=threads, plain=True)
+    plain = said(capsys)
     pytest.importorskip("dgl")
     graph_phases.reference(root, seconds=1.0, threads=threads)
     theirs = said(capsys)
-    for losses in (ours["losses"], theirs["losses"]):
+    for losses in (ours["losses"], plain["losses"], theirs["losses"]):
         assert losses[1] < losses[0]  # both learn, from about the same loss
     assert theirs["losses"][0] == pytest.approx(ours["losses"][0], rel=0.3)
-    turns = [(part | {"peak_rss_bytes": 3}, theirs | {"peak_rss_bytes": 4}) for part in (ours,)]
-    trained = training(turns)
+    turn = [part | {"peak_rss_bytes": i} for i, part in enumerate((ours, plain, theirs))]
+    trained = training([turn])
     assert trained["ratio"] == ours["seeds_per_s"] / theirs["seeds_per_s"]
+    assert trained["plain_ratio"] == plain["seeds_per_s"] / theirs["seeds_per_s"]
     result = {
         "scale": 1.0,
         "generate": {"seconds": 1.0, "bytes": 5, "peak_rss_bytes": 1},
