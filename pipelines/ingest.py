@@ -73,9 +73,9 @@ class ReadDump(beam.DoFn):
                     note.read(batch.offset_bytes, batch.first_line - 1 + batch.num_lines)
             except CorruptDumpError as error:
                 yield beam.pvalue.TaggedOutput("corrupt", error)
-            spiller.flush()
+            spills = spiller.finish()
         note.finish()
-        yield from spiller.spills
+        yield from spills
         yield beam.pvalue.TaggedOutput("tally", total(tallies))
 
     def _parsed(self, position: int, dump: Dump) -> Iterator[tuple[LineBatch, Parsed]]:
@@ -142,26 +142,20 @@ def _write(part: Part, folders: Mapping[str, Path]) -> Tally:
             for table in tables
         }
 
-        def write(rows: pl.DataFrame) -> Tally:
-            written: dict[str, int] = {}
-            for table in tables:
-                frame = _rows_of(table, rows)
-                written[table.name] = frame.height
-                if frame.height:
-                    append[table.name](to_table(frame, table))
-            return Tally(other=written)
+        def write(table: Table, rows: pl.DataFrame) -> Tally:
+            frame = _rows_of(table, rows)
+            if frame.height:
+                append[table.name](to_table(frame, table))
+            return Tally(other={table.name: frame.height})
 
         # One row group is merged while the one before it is compressed.
-        pool = stack.enter_context(ThreadPoolExecutor(1))
+        pool = stack.enter_context(ThreadPoolExecutor(len(tables)))
         tallies: list[Tally] = []
-        before: Future[Tally] | None = None
+        before: list[Future[Tally]] = []
         for rows, tally in merged(part):
-            tallies.append(tally)
-            if before is not None:
-                tallies.append(before.result())
-            before = pool.submit(write, rows)
-        if before is not None:
-            tallies.append(before.result())
+            tallies += [tally, *(future.result() for future in before)]
+            before = [pool.submit(write, table, rows) for table in tables]
+        tallies += [future.result() for future in before]
     return total(tallies)
 
 

@@ -9,6 +9,7 @@ Memory is that of one row group, however long the month.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class Part:
 
 
 class Spiller:
-    """Gathers the rows of one dump and writes them as spills.
+    """Gathers the rows of one dump and writes them as spills, in a thread of its own.
 
     Args:
         folder: Of the spills.
@@ -77,27 +78,38 @@ class Spiller:
         self._kind = kind
         self._frames: list[pl.DataFrame] = []
         self._num_bytes = 0.0
-        self.spills: list[Spill] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._written: list[Future[Spill]] = []
 
     def add(self, versions: pl.DataFrame) -> None:
-        """Keeps parsed rows, and writes those kept so far if they are many."""
+        """Keeps parsed rows, and has those kept so far written if they are many."""
         if versions.height:
             self._frames.append(versions)
             self._num_bytes += versions.estimated_size()
         if self._num_bytes > SPILL_BYTES:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Writes what is kept."""
-        if not self._frames:
-            return
-        rows = pl.concat(self._frames, how="diagonal").sort("id", maintain_order=True)
+    def finish(self) -> list[Spill]:
+        """Writes what is kept; all spills, once they are there."""
+        with self._thread:
+            if self._frames:
+                self._flush()
+            return [spill.result() for spill in self._written]
+
+    def _flush(self) -> None:
+        if self._written:
+            self._written[-1].result()  # No more than one waits in memory.
+        path = self._folder / _FILE_NAME.format(self._position, len(self._written))
+        self._written.append(self._thread.submit(self._write, self._frames, path))
         self._frames, self._num_bytes = [], 0.0
-        path = self._folder / _FILE_NAME.format(self._position, len(self.spills))
+
+    def _write(self, frames: list[pl.DataFrame], path: Path) -> Spill:
+        rows = pl.concat(frames, how="diagonal").sort("id", maintain_order=True)
+        frames.clear()
         temporary = path.with_suffix(".tmp")
         write_scratch(rows, temporary)
         temporary.rename(path)
-        self.spills.append(Spill(str(path), self._kind, _sizes(rows)))
+        return Spill(str(path), self._kind, _sizes(rows))
 
 
 def _sizes(rows: pl.DataFrame) -> pl.DataFrame:
