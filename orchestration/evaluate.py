@@ -203,7 +203,7 @@ def shipped_zero_shot(clip: ClipConfig) -> Metrics:
         return {}
     from embed.tiny_clip.evaluate import zero_shot_accuracy
 
-    return dict(zero_shot_accuracy(copies=2))
+    return dict(zero_shot_accuracy(copies=1))
 
 
 def _frame(table: Table, run: Run) -> pl.DataFrame:

@@ -71,7 +71,8 @@ class Earlier:
             return Split(evidence, PERSONAS.empty(), {})
         hashes = {user.user_id: user.hash for user in group_users(evidence)}
         kept = [row for row in self._rows(hashes) if row["evidence_hash"] == hashes[row["user_id"]]]
-        todo = [user for user in hashes if user not in {row["user_id"] for row in kept}]
+        done = {row["user_id"] for row in kept}
+        todo = [user for user in hashes if user not in done]
         first: dict[str, str] = {}
         twins: dict[str, str] = {}
         for user in todo:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,34 +62,51 @@ def self_bleu(texts: Sequence[str]) -> float:
 
     Source: Zhu et al. 2018, "Texygen", arXiv:1802.01886; Papineni et al. 2002, BLEU.
     """
-    words = [words_of(text) for text in texts]
+    told = [Phrases.of(words_of(text)) for text in texts[: BLEU_TEXTS + BLEU_OTHERS]]
     scores = []
-    for place in range(min(len(words), BLEU_TEXTS)):
-        others = [words[(place + step) % len(words)] for step in range(1, BLEU_OTHERS + 1)]
-        others = others[: len(words) - 1]
-        scores.append(bleu(words[place], others))
+    for place in range(min(len(told), BLEU_TEXTS)):
+        others = [told[(place + step) % len(told)] for step in range(1, BLEU_OTHERS + 1)]
+        scores.append(bleu(told[place], others[: len(told) - 1]))
     return float(np.mean(scores)) if scores else math.nan
 
 
-def bleu(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+@dataclass(frozen=True)
+class Phrases:
+    """How often a text holds each run of 1, 2, 3 and 4 words.
+
+    Args:
+        num_words: Length of the text.
+        counts: By order, the shortest runs first.
+    """
+
+    num_words: int
+    counts: tuple[Counter[tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Phrases:
+        """Those of a text."""
+        orders = range(1, BLEU_ORDER + 1)
+        return cls(len(words), tuple(Counter(_runs(words, order)) for order in orders))
+
+
+def _runs(words: Sequence[str], order: int) -> Iterator[tuple[str, ...]]:
+    return (tuple(words[i : i + order]) for i in range(len(words) - order + 1))
+
+
+def bleu(text: Phrases, references: Sequence[Phrases]) -> float:
     """BLEU with up to 4 words, without smoothing: 0 where no phrase of some length is shared."""
     logs = []
-    for order in range(1, BLEU_ORDER + 1):
-        own = _phrases(words, order)
-        most: Counter[tuple[str, ...]] = Counter()
-        for reference in references:
-            most |= _phrases(reference, order)
-        shared = sum(min(count, most[phrase]) for phrase, count in own.items())
+    for order, own in enumerate(text.counts):
+        others = [reference.counts[order] for reference in references]
+        # Of each phrase as many as the reference that holds most of them.
+        shared = sum(min(n, max(other[phrase] for other in others)) for phrase, n in own.items())
         if not shared:
             return 0.0
         logs.append(math.log(shared / own.total()))
-    closest = min((len(r) for r in references), key=lambda n: (abs(n - len(words)), n))
-    brevity = min(0.0, 1.0 - closest / len(words))
+    sizes = (reference.num_words for reference in references)
+    closest = min(sizes, key=lambda n: (abs(n - text.num_words), n))
+    brevity = min(0.0, 1.0 - closest / text.num_words)
     return math.exp(brevity + sum(logs) / BLEU_ORDER)
-
-
-def _phrases(words: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[i : i + order]) for i in range(len(words) - order + 1))
 
 
 def heldout_recall(

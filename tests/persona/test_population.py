@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from persona.population import bleu, diversity, heldout_recall, self_bleu
+from persona.population import Phrases, bleu, diversity, heldout_recall, self_bleu
 
 WORDS = ["red", "blue", "green", "gold", "pink", "teal", "plum", "rust", "sand", "moss"]
 
@@ -29,13 +29,15 @@ def test_one_text_says_nothing_of_a_population() -> None:
 
 
 def test_bleu_is_the_share_of_shared_phrases() -> None:
-    words = ["a", "b", "c", "d", "e", "f"]
-    assert bleu(words, [words]) == pytest.approx(1.0)
-    assert bleu(words, [["x", "y", "z"]]) == 0.0
+    text = Phrases.of("abcdef")
+    assert bleu(text, [text]) == pytest.approx(1.0)
+    assert bleu(text, [Phrases.of("xyz")]) == 0.0
     # 4 of 6 words, 3 of 5 pairs, 2 of 4 triples, 1 of 3 fours; equal length.
     expected = (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
-    assert bleu(words, [["a", "b", "c", "d", "x", "y"]]) == pytest.approx(expected)
-    short = bleu(["a", "b", "c", "d"], [["a", "b", "c", "d", "e", "f", "g", "h"]])
+    assert bleu(text, [Phrases.of("abcdxy")]) == pytest.approx(expected)
+    # Of each phrase the reference that holds most of it counts, not their sum.
+    assert bleu(text, [Phrases.of("abcdxy"), Phrases.of("abcdyx")]) == pytest.approx(expected)
+    short = bleu(Phrases.of("abcd"), [Phrases.of("abcdefgh")])
     assert short == pytest.approx(math.exp(1 - 8 / 4))
 
 
