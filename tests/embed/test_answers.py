@@ -46,6 +46,8 @@ def test_opting_out_counts_for_all_crawlers_or_this_one(tags: list[str], expecte
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-7"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 99999999999999999999:28:30 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:30 +99999999999999999999"}, None),
         (
             {
                 "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
