@@ -13,6 +13,9 @@ from embed.outcomes import Outcome, outcome_of_status
 
 USER_AGENT = "tastegraph"
 OPT_OUT_DIRECTIVES = frozenset({"noai", "noimageai"})
+# Directives with a value, which a colon sets off as it does the name of a crawler.
+_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_WEEKDAY = re.compile(r"(unavailable_after: *[a-z]+),")
 NOT_PICTURES = ("text/html", "application/xhtml", "application/json", "video/", "audio/")
 # Imgur answers a removed image with a redirect to, or the body of, a placeholder: a PNG of 503
 # bytes, 161 x 81. Flickr redirects to photo_unavailable.
@@ -105,11 +108,13 @@ def opted_out(robots_tags: Iterable[str]) -> bool:
     """Whether X-Robots-Tag headers forbid use by machine learning, for all crawlers or this one."""
     for header in robots_tags:
         crawler = ""
-        for part in header.lower().split(","):
-            name, colon, directive = part.strip().rpartition(":")
-            # "unavailable_after: DATE" has a colon and names no crawler.
-            if colon and not name.startswith("unavailable_after"):
-                crawler = name.strip()
+        # A date may hold a comma of its own.
+        for part in _WEEKDAY.sub(r"\1", header.lower()).split(","):
+            first, colon, directive = part.partition(":")
+            if not colon:
+                directive = first
+            elif first.strip() not in _VALUED:
+                crawler = first.strip()
             if crawler in {"", "*", USER_AGENT} and directive.strip() in OPT_OUT_DIRECTIVES:
                 return True
     return False

@@ -32,6 +32,10 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
         (["otherbot: noindex, noai"], False),
         (["*: noai"], True),
         (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
+        (["unavailable_after: Fri, 25 Jun 2030 15:00:00 GMT, noai"], True),
+        (["max-snippet:-1, max-image-preview: large, noimageai"], True),
+        (["otherbot: max-image-preview: large, noai"], False),
+        (["tastegraph: max-image-preview: large, noai"], True),
     ],
 )
 def test_opting_out_counts_for_all_crawlers_or_this_one(tags: list[str], expected: bool) -> None:
