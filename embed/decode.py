@@ -75,7 +75,7 @@ def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
             if opened.format == "JPEG":
                 opened.draft("RGB", (target_px, target_px))
             opened.load()
-            orientation = opened.getexif().get(ORIENTATION, 1)
+            orientation = _orientation(opened)
             picture = _trim(_reduced(to_rgb(opened), target_px))
             if orientation in _TURNS:
                 picture = picture.transpose(_TURNS[orientation])
@@ -89,6 +89,14 @@ def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
         return Outcome.TRUNCATED if _says_truncated(error) else Outcome.CORRUPT
     phash, colours = fingerprint(picture)
     return Decoded(picture=picture, width=width, height=height, phash=phash, colours=colours)
+
+
+def _orientation(opened: Image.Image) -> int:
+    """Of EXIF; 1, upright, where that is damaged: the picture need not be."""
+    try:
+        return int(opened.getexif().get(ORIENTATION, 1))
+    except _DAMAGE:
+        return 1
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -119,6 +119,12 @@ def test_exif_orientation_is_undone_and_swaps_the_recorded_size(
     assert far(found.picture, tall) < 12
 
 
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_with_damaged_exif_is_taken_as_it_lies(format_: str) -> None:
+    found = decoded(body(CAT, format_, exif=b"Exif\0\0no header of TIFF", quality=95))
+    assert far(found.picture, CAT) < 12
+
+
 def test_a_strip_is_cut_to_its_middle() -> None:
     strip = Image.new("L", (20_000, 2), 0)
     strip.paste(255, (9_990, 0, 10_010, 2))
