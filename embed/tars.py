@@ -172,7 +172,9 @@ def _url_in(suffix: str, description: bytes) -> str | None:
         url = json.loads(description).get("url")
     except (ValueError, AttributeError, RecursionError):
         return None
-    return url if isinstance(url, str) else None
+    # Half of a surrogate pair is a character to JSON and to no url.
+    is_text = isinstance(url, str) and not any("\ud800" <= c <= "\udfff" for c in url)
+    return url if is_text else None
 
 
 def _sibling_urls(shard: Path) -> dict[str, str]:

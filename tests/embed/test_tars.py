@@ -60,6 +60,8 @@ def test_members_that_are_no_sample_are_passed_over(tmp_path: Path) -> None:
             "y.json": b'["a list"]',
             "z.json": b'{"url": 5}',
             "z.txt": b"no picture",
+            "half.json": b'{"url": "http://a.example/\\ud800"}',
+            "half.jpg": jpeg(2),
             "huge.json": b" " * (1 << 20) + b"{}",
         },
     )
