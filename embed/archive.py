@@ -136,7 +136,7 @@ def _parquet_answers(file: Path) -> Iterator[pl.DataFrame]:
                 "url",
                 pl.lit(row_group, pl.Int32()).alias("row_group"),
                 pl.col("row").cast(pl.Int32()),
-                (~pl.col("http_status").is_between(200, 299)).alias("failed"),
+                (~pl.col("http_status").fill_null(0).is_between(200, 299)).alias("failed"),
             )
 
 
@@ -172,7 +172,9 @@ class ArchiveReader:
             return 200, tar_content(place.file, place.row), Outcome.OK
         row = self._row(place)
         outcome = row["outcome"][0].as_py() if "outcome" in row.column_names else Outcome.OK
-        return row["http_status"][0].as_py(), row["content"][0].as_py(), Outcome(outcome)
+        # Others may write null for an answer that never came, or had no body.
+        status, content = row["http_status"][0].as_py() or 0, row["content"][0].as_py() or b""
+        return status, content, Outcome(outcome)
 
     def _row(self, place: Place) -> pa.Table:
         group = place.file, place.row_group

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embed.archive import ArchiveReader, Place, archive_files, locate
+from embed.outcomes import Outcome
 from pipelines.contract import ContractError, MissingInputError
 from tests.embed.samples import url_of, write_archive
 
@@ -31,6 +32,22 @@ def test_a_url_archived_twice_is_taken_where_it_succeeded(tmp_path: Path) -> Non
     write_archive(tmp_path / "b", {url_of(1): (200, b"yes"), url_of(2): (404, b"")}, shards=1)
     places = locate(archive_files(tmp_path), pl.Series([url_of(1), url_of(2)])).sort("url")
     assert [Path(file).parent.name for file in places["file"]] == ["b", "a"]
+
+
+def test_an_archived_answer_may_lack_its_status_or_its_body(tmp_path: Path) -> None:
+    columns = {
+        "url": pa.array([url_of(1), url_of(2)], pa.string()),
+        "http_status": pa.array([None, 200], pa.int16()),
+        "content": pa.array([None, None], pa.binary()),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    places = locate(archive_files(tmp_path), pl.Series([url_of(1), url_of(2)])).sort("url")
+    reader, file = ArchiveReader(), tmp_path / "a.parquet"
+    outcomes = [
+        reader.fetched(Place(file=file, row_group=0, row=row), 1000).outcome
+        for row in places["row"]
+    ]
+    assert outcomes == [Outcome.CLIENT_ERROR, Outcome.EMPTY]
 
 
 def test_an_absent_or_empty_folder_is_named_with_the_remedy(tmp_path: Path) -> None:
