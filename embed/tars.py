@@ -145,6 +145,8 @@ def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes | None]]:
                 while (member := tar.next()) is not None:
                     # It would remember all of them.
                     tar.members = []  # type: ignore[attr-defined]
+                    if member.size < 0:  # it would lead back, again and again
+                        raise DamagedShardError(f"damaged at byte {member.offset:,} of {size:,}")
                     if member.offset_data + member.size > size:
                         raise DamagedShardError(f"cut off after {size:,} bytes")
                     if not member.isfile():

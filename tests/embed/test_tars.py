@@ -95,6 +95,22 @@ def test_a_tar_with_a_damaged_header_is_named_and_used_up_to_it(tmp_path: Path) 
     assert damaged == {str(shard): f"damaged at byte {offset:,} of {len(body):,}"}
 
 
+def test_a_member_of_negative_size_ends_its_tar(tmp_path: Path) -> None:
+    shard = write_tar(tmp_path / "a.tar", as_img2dataset(range(2)) | {"9.jpg": b""})
+    with tarfile.open(shard) as tar:
+        offset = tar.getmember("9.jpg").offset
+    body = bytearray(shard.read_bytes())
+    header = body[offset : offset + 512]
+    header[124:136] = (-512).to_bytes(12, "big", signed=True)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    body[offset : offset + 512] = header
+    shard.write_bytes(body)
+    found, damaged = contents([shard], 0, 1)
+    assert found == {url_of(image): jpeg(image) for image in range(2)}
+    assert damaged == {str(shard): f"damaged at byte {offset:,} of {len(body):,}"}
+
+
 @pytest.mark.parametrize("content", [b"", b"no tar at all" * 100])
 def test_a_file_that_is_no_tar_is_named_and_stops_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.tar").write_bytes(content)
