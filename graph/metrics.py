@@ -20,13 +20,14 @@ def ranking_metrics(score_BS: Tensor, known_BS: Tensor, relevant_BS: Tensor) -> 
     list breaks them by index.
 
     Args:
-        score_BS: float, higher is better.
+        score_BS: float, higher is better; NaN, of a model that diverged, is worst.
         known_BS: bool, masked: never ranked.
         relevant_BS: bool, to be found; disjoint from known.
 
     Returns:
         float64 [B, 4]; NaN for users with nothing relevant.
     """
+    score_BS = score_BS.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     count = relevant_BS.sum(dim=1)
     owner, item = relevant_BS.nonzero(as_tuple=True)
     rank = _filtered_ranks(score_BS, known_BS | relevant_BS, owner, item)

@@ -50,6 +50,13 @@ def test_cuts_are_at_ten_and_twenty() -> None:
     assert row(scores, [], list(range(25)))[2:] == pytest.approx([20 / 25, 1])
 
 
+def test_a_model_that_diverged_ranks_nothing_first() -> None:
+    mrr, hits, *_ = row([math.nan] * 50, [], [7])
+    assert mrr < 0.05
+    assert hits == 0
+    assert row([math.nan, 3.0, 2.0], [], [0])[0] == pytest.approx(2 / 7)
+
+
 def test_average_skips_users_without_anything_relevant() -> None:
     scores = torch.tensor([[3.0, 2.0, 1.0]]).expand(2, 3)
     relevant = torch.tensor([[False, True, False], [False, False, False]])
