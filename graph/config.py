@@ -118,6 +118,11 @@ class TrainConfig:
                 f"patience={self.patience}, validation_share={self.validation_share}: expected 0, "
                 "or a number of epochs and a share of edges to judge them by"
             )
+        if 0 < self.patience < self.log_every:
+            raise ConfigError(
+                f"patience={self.patience}, log_every={self.log_every}: expected 0, or at least "
+                "log_every; before that there is no row of the curves to judge by"
+            )
         if self.chunk_users < 2:
             raise ConfigError(f"chunk_users={self.chunk_users}: expected at least 2")
         chunks, rest = divmod(self.batch_users, self.chunk_users)

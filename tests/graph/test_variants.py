@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph.config import LAMBDA0, GraphResources
+from graph.config import LAMBDA0, GraphResources, TrainConfig
 from graph.variants import MAIN_VARIANT, Job, Place, State, prepare, train_variants
+from pipelines.contract import ConfigError
 from tests.graph.conftest import SMALL, Small
 
 
@@ -99,6 +100,12 @@ def test_training_stops_when_validation_no_longer_improves(impatient: list[bytes
     for name, tensor in end["finished"][MAIN_VARIANT].items():
         assert torch.equal(tensor, at_best[name]), name
     assert any(not torch.equal(x, at_best[name]) for name, x in end["trainer"]["model"].items())
+
+
+def test_patience_outlasts_the_next_row_of_the_curves() -> None:
+    with pytest.raises(ConfigError, match="patience=3, log_every=5"):
+        TrainConfig(patience=3, log_every=5)
+    assert TrainConfig(patience=5, log_every=5).patience == 5
 
 
 def test_a_training_that_stops_early_goes_on_from_any_checkpoint(
