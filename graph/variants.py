@@ -172,7 +172,8 @@ class Session:
     def _better(self, best: State | None, curve: Curve, trainer: Trainer) -> State | None:
         """The better of `best` and this epoch; of equal ones the earlier."""
         # Rank 0 decides for all: on GPUs the last digits differ, and all must stop together.
-        mrr = float(self.place.gather(torch.tensor([curve.validation_mrr]))[0])
+        own = torch.tensor([curve.validation_mrr], device=self.place.device)
+        mrr = float(self.place.gather(own)[0])
         if math.isnan(mrr) or (best is not None and mrr <= best["mrr"]):
             return best
         weights = {name: x.detach().clone() for name, x in trainer.model.state_dict().items()}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from graph.config import LAMBDA0, GraphResources, TrainConfig
-from graph.variants import MAIN_VARIANT, Job, Place, State, prepare, train_variants
+from graph.validation import Curve
+from graph.variants import MAIN_VARIANT, Job, Place, Session, State, prepare, train_variants
 from pipelines.contract import ConfigError
 from tests.graph.conftest import SMALL, Small
 
@@ -100,6 +102,22 @@ def test_training_stops_when_validation_no_longer_improves(impatient: list[bytes
     for name, tensor in end["finished"][MAIN_VARIANT].items():
         assert torch.equal(tensor, at_best[name]), name
     assert any(not torch.equal(x, at_best[name]) for name, x in end["trainer"]["model"].items())
+
+
+def test_workers_agree_on_the_best_epoch_on_their_own_devices(job: Job) -> None:
+    met = []
+
+    def gather(tensor: torch.Tensor) -> list[torch.Tensor]:
+        met.append(tensor.device.type)
+        return [torch.tensor([0.5])]
+
+    session = Session.open(job, Place(gather=gather, device=torch.device("meta")))
+    names = [f.name for f in fields(Curve) if f.name != "variant"]
+    curve = Curve(variant=MAIN_VARIANT, **dict.fromkeys(names, 1))
+    trainer = SimpleNamespace(epoch=1, model=torch.nn.Linear(1, 1))
+    best = session._better(None, curve, trainer)  # type: ignore[arg-type]
+    assert best is not None
+    assert (best["mrr"], met) == (0.5, ["meta"])
 
 
 def test_patience_outlasts_the_next_row_of_the_curves() -> None:
