@@ -22,6 +22,8 @@ from pipelines.tables import INTERACTIONS
 LEDGER = "edges"
 SOURCES_FILE = "sources.json"
 RANGE_ROWS = 3_000_000  # About 2 GB while they are aggregated.
+MAX_OVER = 2  # Ranges of so many times as many rows are divided anew.
+SAMPLES = 1000  # Names that are looked at for each range.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +81,43 @@ def _bounds(path: Path, footer: pq.FileMetaData, column: int) -> tuple[str, str]
     return min(group.min for group in groups), max(group.max for group in groups)
 
 
-def range_starts(sources: Sequence[Source], range_rows: int) -> list[str]:
-    """First user id of each range, in order; the first is below all. Files are kept whole where
-    they can be."""
-    starts, rows = [""], 0
-    for source in sorted(sources, key=lambda source: source.low):
-        if rows >= range_rows and source.low > starts[-1]:
-            starts.append(source.low)
-            rows = 0
-        rows += source.rows
+def range_starts(root: Path, sources: Sequence[Source], range_rows: int) -> list[str]:
+    """First user id of each range, in order; the first is below all.
+
+    Files whose users follow each other are kept whole where they can be. Where many files hold the
+    same users, as those of many months do, their footers do not tell enough, and names are sampled.
+    """
+    starts = _starts([(source.low, source.rows) for source in sources], range_rows)
+    ends = [*starts[1:], None]
+    reads = (
+        sum(source.rows for source in _overlapping(sources, low, high))
+        for low, high in zip(starts, ends, strict=True)
+    )
+    if max(reads, default=0) <= MAX_OVER * range_rows:
+        return starts
+    every = max(1, range_rows // SAMPLES)
+    names: list[tuple[str, float]] = []
+    for source in sources:
+        column = pl.read_parquet(root / source.name, columns=["user_id"], hive_partitioning=False)
+        sample = column["user_id"].gather_every(every)
+        names += [(name, source.rows / len(sample)) for name in sample]
+    return _starts(names, range_rows)
+
+
+def _starts(rows_from: Sequence[tuple[str, float]], range_rows: int) -> list[str]:
+    """Starts of ranges, from user ids and how many rows each stands for."""
+    starts, count = [""], 0.0
+    for name, rows in sorted(rows_from):
+        if count >= range_rows and name > starts[-1]:
+            starts.append(name)
+            count = 0.0
+        count += rows
     return starts
+
+
+def _overlapping(sources: Sequence[Source], low: str, high: str | None) -> list[Source]:
+    """Sources that may hold users in [low, high)."""
+    return [s for s in sources if s.high >= low and (high is None or s.low < high)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +183,11 @@ def write_ledger(
         range_rows: Rows of INTERACTIONS that fit in memory.
     """
     new = None if earlier is None else earlier.added(sources)
-    if earlier is None or new is None:
+    total = sum(source.rows for source in sources)
+    # Ranges of a small graph hold too much of a large one.
+    if earlier is None or new is None or total > MAX_OVER * range_rows * len(earlier.starts):
         earlier, new = None, list(sources)
-    starts = range_starts(sources, range_rows) if earlier is None else list(earlier.starts)
+    starts = range_starts(root, sources, range_rows) if earlier is None else list(earlier.starts)
     folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder=folder, starts=tuple(starts), sources=tuple(sources))
     for number, (low, high) in enumerate(zip(starts, [*starts[1:], None], strict=True)):
@@ -173,10 +204,9 @@ def _rows_between(
     root: Path, sources: Sequence[Source], low: str, high: str | None
 ) -> pl.DataFrame:
     """Rows of the users in [low, high)."""
-    overlapping = [s for s in sources if s.high >= low and (high is None or s.low < high)]
     user = pl.col("user_id")
     parts = []
-    for source in overlapping:
+    for source in _overlapping(sources, low, high):
         rows = pl.scan_parquet(root / source.name, hive_partitioning=False)
         if source.low < low:
             rows = rows.filter(user >= low)

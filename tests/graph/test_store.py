@@ -205,6 +205,32 @@ def test_ranges_of_users_change_no_edge(small: Small, tmp_path: Path) -> None:
     assert store.user_ids() == small.graph.user_ids()
 
 
+def rows_of_range(ledger: Ledger, number: int) -> int:
+    return int(pl.read_parquet(ledger.file(number), columns=["rows"]).sum().item())
+
+
+def test_ranges_are_small_though_every_month_holds_every_user(small: Small, tmp_path: Path) -> None:
+    rows = pl.DataFrame(INTERACTIONS.read(small.run)).sort("user_id")
+    months = sorted(rows["active_month"].unique())
+    files = []
+    for month in months:
+        part = rows.filter(pl.col("active_month") == month)
+        files.append(INTERACTIONS.write(tmp_path, part.to_arrow().cast(INTERACTIONS.schema), month))
+    size = len(rows) // 8
+    sources = read_sources(files, tmp_path)
+    ledger = write_ledger(tmp_path / "ledger", tmp_path, sources, 90.0, range_rows=size)
+    counts = [rows_of_range(ledger, number) for number in range(len(ledger.starts))]
+    assert sum(counts) == len(rows)
+    assert max(counts) < 1.5 * size
+    first = write_ledger(tmp_path / "first", tmp_path, sources[:1], 90.0, range_rows=size)
+    grown = write_ledger(
+        tmp_path / "grown", tmp_path, sources, 90.0, earlier=first, range_rows=size
+    )
+    assert grown.starts == ledger.starts
+    for number in range(len(ledger.starts)):
+        assert grown.file(number).read_bytes() == ledger.file(number).read_bytes()
+
+
 def test_a_part_in_files_is_the_part_in_memory(small: Small, tmp_path: Path) -> None:
     keep = torch.arange(small.graph.by_user.num_edges) % 3 != 0
     small.graph.subset(keep, tmp_path / "part")
