@@ -59,12 +59,13 @@ class View:
 def make_splits(graph: GraphStore, config: TrainConfig) -> Splits:
     """The splits that this config asks for; test edges that came with the graph go before it."""
     given = Given.read(graph.folder)
+    no_test = given is None or given.names_users_alone()
     drawn = split_edges(
         graph.by_user,
         graph.user_keys,
         graph.subreddit_keys,
         validation_share=config.validation_share,
-        test_share=config.test_share if given is None else 0.0,
+        test_share=config.test_share if no_test else 0.0,
         inductive_share=config.inductive_share,
         seed=config.seed,
     )

@@ -115,6 +115,10 @@ class Given:
             new_users=map_array(folder / "given_new_users.npy"),
         )
 
+    def names_users_alone(self) -> bool:
+        """Whether it says who is withheld, and leaves it to be drawn which edges are."""
+        return bool(self.new_users.any()) and not bool(self.test.any())
+
     def save(self, folder: Path) -> None:
         """Write the arrays."""
         np.save(folder / "given_test.npy", self.test.numpy())

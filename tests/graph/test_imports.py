@@ -136,6 +136,15 @@ def test_given_test_edges_and_new_users_are_the_split(tmp_path: Path) -> None:
         imported(tmp_path / "other", path, new_users="7\n")
 
 
+def test_new_users_without_a_test_list_are_tested_on_drawn_edges(tmp_path: Path) -> None:
+    lines = [f"{u} " + " ".join(str(i) for i in range(20)) for u in range(5)]
+    graph, _ = imported(tmp_path, written(tmp_path / "list.txt", "\n".join(lines)), new_users="1\n")
+    splits = make_splits(graph, SMALL)
+    owner = graph.by_user.rows_of_edges()
+    assert splits.inductive.nonzero()[:, 0].tolist() == [1]
+    assert owner[splits.edge == Split.TEST].unique().tolist() == [0, 1, 2, 3, 4]
+
+
 def test_training_and_evaluation_run_on_an_imported_graph(tmp_path: Path) -> None:
     lines = [
         f"{u} " + " ".join(str(10 * (u % 2) + (u + i) % 7) for i in range(5)) for u in range(40)
