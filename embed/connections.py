@@ -19,7 +19,7 @@ MAX_POOLS = 128
 
 
 class CachedLookup:
-    """A lookup that asks once for all requests to a host, and again after `ttl_s`."""
+    """A lookup that asks once for all requests to a host, and again after `ttl_s` or a failure."""
 
     def __init__(self, lookup: Lookup, ttl_s: float) -> None:
         self._lookup = lookup
@@ -29,11 +29,15 @@ class CachedLookup:
     async def __call__(self, host: str, port: int) -> list[IpAddress]:
         """Addresses, or what the lookup raised."""
         until, answer = self._known.get((host, port), (0.0, None))
-        if answer is None or time.monotonic() >= until or answer.cancelled():
+        if answer is None or time.monotonic() >= until or _has_failed(answer):
             answer = asyncio.ensure_future(self._lookup(host, port))
             self._known[host, port] = time.monotonic() + self._ttl_s, answer
         # Shielded: one request's timeout is not that of the others who wait for the same answer.
         return await asyncio.shield(answer)
+
+
+def _has_failed(answer: asyncio.Future[list[IpAddress]]) -> bool:
+    return answer.cancelled() or (answer.done() and answer.exception() is not None)
 
 
 @dataclass

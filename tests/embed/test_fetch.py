@@ -319,6 +319,20 @@ def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
     assert [fetched.outcome for fetched in found] == [Outcome.OK] * 2
 
 
+def test_a_name_that_was_not_found_is_looked_up_again_by_the_next_attempt(server: Loopback) -> None:
+    calls = []
+
+    async def lookup(host: str, port: int) -> list[IpAddress]:
+        calls.append(host)
+        if len(calls) == 1:
+            raise OSError("try again")
+        return await system_lookup(host, port)
+
+    server.answers["/a"] = reply(content=PNG)
+    (fetched,) = fetch(server, "/a", lookup=lookup)
+    assert (fetched.outcome, len(calls)) == (Outcome.OK, 2)
+
+
 def test_an_unreachable_network_ends_fast(server: Loopback) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
