@@ -229,6 +229,8 @@ def draw_candidates(
 def membership(owner: Tensor, subreddit: Tensor, rows: int, among: Tensor) -> Tensor:
     """bool [rows, C]: which of `among` (sorted) each row holds."""
     table = torch.zeros(rows, len(among), dtype=torch.bool, device=among.device)
+    if not len(among):
+        return table
     slot = torch.searchsorted(among, subreddit).clamp(max=len(among) - 1)
     here = among[slot] == subreddit
     table[owner[here], slot[here]] = True

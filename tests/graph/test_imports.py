@@ -145,6 +145,18 @@ def test_new_users_without_a_test_list_are_tested_on_drawn_edges(tmp_path: Path)
     assert owner[splits.edge == Split.TEST].unique().tolist() == [0, 1, 2, 3, 4]
 
 
+def test_a_graph_that_begins_with_users_of_one_item_trains(tmp_path: Path) -> None:
+    lines = [f"{u} 5" for u in range(8)] + [f"{u} 1 2 3 4 5" for u in range(8, 10)]
+    graph, _ = imported(tmp_path, written(tmp_path / "list.txt", "\n".join(lines)))
+    config = replace(SMALL, chunk_users=2, batch_users=2, inductive_share=0.0)
+    features = load_features(Run(root=tmp_path / "root"), graph)
+    held = Held.of(graph, make_splits(graph, config), features)
+    training, contents = reader(held, config), held.training.contents
+    model = new_encoder(config, training, contents)
+    losses = Trainer(config, model, training, contents, image_weight=0.0).run_epoch()
+    assert 0 < losses.link < 10
+
+
 def test_training_and_evaluation_run_on_an_imported_graph(tmp_path: Path) -> None:
     lines = [
         f"{u} " + " ".join(str(10 * (u % 2) + (u + i) % 7) for i in range(5)) for u in range(40)
