@@ -28,6 +28,8 @@ PLACE_SCHEMA = {
 }
 TAR = ".tar"
 HELD_BYTES = 128_000_000
+PART_ROWS = 64  # Of a row group larger than that: writers' defaults make groups of a whole shard.
+BUFFER_BYTES = 1 << 20
 # What a later run asks anew, though it was asked before.
 _NOT_SETTLED = sorted(TRANSIENT | LIMITED)
 
@@ -142,11 +144,13 @@ def _parquet_answers(file: Path) -> Iterator[pl.DataFrame]:
 
 class ArchiveReader:
     """Reads answers; holds the row groups read last, so places in order cost one read a group, also
-    where they go to and fro between the shards of a few months.
+    where they go to and fro between the shards of a few months. Of a large group a part is held at
+    a time.
     """
 
     def __init__(self) -> None:
         self._held: OrderedDict[tuple[Path, int], pa.Table] = OrderedDict()
+        self._large: _LargeGroup | None = None
 
     def answer(self, place: Place) -> tuple[int, bytes]:
         """(HTTP status, content) at `place`.
@@ -177,16 +181,61 @@ class ArchiveReader:
         return status, content, Outcome(outcome)
 
     def _row(self, place: Place) -> pa.Table:
+        try:
+            if self._large is not None and self._large.is_of(place):
+                return self._large.row(place)
+            return self._row_of_held(place)
+        except (pa.ArrowException, OSError) as error:
+            self._large = None
+            raise DamagedShardError(f"{place.file}: {error}") from error
+
+    def _row_of_held(self, place: Place) -> pa.Table:
         group = place.file, place.row_group
         if group not in self._held:
-            try:
-                with pq.ParquetFile(place.file) as parquet:
-                    names = ("http_status", "content", "outcome")
-                    columns = [name for name in names if name in parquet.schema_arrow.names]
-                    self._held[group] = parquet.read_row_group(place.row_group, columns=columns)
-            except (pa.ArrowException, OSError) as error:
-                raise DamagedShardError(f"{place.file}: {error}") from error
+            with pq.ParquetFile(place.file) as parquet:
+                if parquet.metadata.row_group(place.row_group).total_byte_size > HELD_BYTES:
+                    self._large = _LargeGroup(place)
+                    return self._large.row(place)
+                columns = _answer_columns(parquet)
+                self._held[group] = parquet.read_row_group(place.row_group, columns=columns)
             while len(self._held) > 1 and sum(t.nbytes for t in self._held.values()) > HELD_BYTES:
                 self._held.popitem(last=False)
         self._held.move_to_end(group)
         return self._held[group].slice(place.row, 1)
+
+
+class _LargeGroup:
+    """A row group read from its first row on, `PART_ROWS` at a time; anew for an earlier row."""
+
+    def __init__(self, place: Place) -> None:
+        self._file, self._number = place.file, place.row_group
+        self._start, self._part = 0, pa.table({})
+        self._parts = self._read()
+
+    def is_of(self, place: Place) -> bool:
+        """Whether the place lies in this group."""
+        return (place.file, place.row_group) == (self._file, self._number)
+
+    def row(self, place: Place) -> pa.Table:
+        """The answer at the place, as a table of one row."""
+        if place.row < self._start:
+            self._start, self._part = 0, pa.table({})
+            self._parts = self._read()
+        while place.row >= self._start + self._part.num_rows:
+            self._start += self._part.num_rows
+            part = next(self._parts, None)
+            if part is None:
+                raise OSError(f"row group {self._number} ends before row {place.row}")
+            self._part = part
+        return self._part.slice(place.row - self._start, 1)
+
+    def _read(self) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self._file, buffer_size=BUFFER_BYTES, pre_buffer=False) as parquet:
+            columns = _answer_columns(parquet)
+            for batch in parquet.iter_batches(PART_ROWS, [self._number], columns):
+                yield pa.Table.from_batches([batch])
+
+
+def _answer_columns(parquet: pq.ParquetFile) -> list[str]:
+    names = ("http_status", "content", "outcome")
+    return [name for name in names if name in parquet.schema_arrow.names]

@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import embed.archive
 from embed.archive import ArchiveReader, Place, archive_files, locate
 from embed.outcomes import Outcome
+from embed.tars import DamagedShardError
 from pipelines.contract import ContractError, MissingInputError
 from tests.embed.samples import url_of, write_archive
 
@@ -48,6 +51,25 @@ def test_an_archived_answer_may_lack_its_status_or_its_body(tmp_path: Path) -> N
         for row in places["row"]
     ]
     assert outcomes == [Outcome.CLIENT_ERROR, Outcome.EMPTY]
+
+
+def test_a_large_row_group_is_held_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed.archive, "HELD_BYTES", 10_000_000)
+    size, count = 10_000, 8_000
+    random = np.random.default_rng(0)
+    bodies = [random.bytes(size) for _ in range(count)]
+    write_archive(tmp_path, {url_of(i): (200, bodies[i]) for i in range(count)}, 10**6, shards=1)
+    (file,) = archive_files(tmp_path)
+    before, most = pa.total_allocated_bytes(), 0
+    reader = ArchiveReader()
+    for row in (3, 3, 70, 130, 7_999, 0, 64, 63):
+        assert reader.answer(Place(file=file, row_group=0, row=row)) == (200, bodies[row])
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < count * size / 2
+    with pytest.raises(DamagedShardError):
+        reader.answer(Place(file=file, row_group=0, row=count))
 
 
 def test_an_absent_or_empty_folder_is_named_with_the_remedy(tmp_path: Path) -> None:
