@@ -25,8 +25,9 @@ Lookup = Callable[[str, int], Awaitable[list[IpAddress]]]
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _PROTOCOL_IPV4 = ipaddress.IPv4Network("192.0.0.0/24")
-# RFC 6052: the last 32 bits of these are an IPv4 address that a translator would connect to.
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+# RFC 6052: the last 32 bits are an IPv4 address that a translator would connect to. In the prefix
+# for local use, 64:ff9b:1::/48, it may lie elsewhere (RFC 8215), so nothing there is public.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def is_public(address: IpAddress) -> bool:
         return address.is_global and not address.is_multicast and address not in _PROTOCOL_IPV4
     if address.ipv4_mapped is not None:
         return is_public(address.ipv4_mapped)
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
     inner = [address.sixtofour, *(address.teredo or ())]
     if not all(is_public(embedded) for embedded in inner if embedded is not None):
