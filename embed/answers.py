@@ -123,7 +123,7 @@ def opted_out(robots_tags: Iterable[str]) -> bool:
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for; a date counts from the answer's own `Date`."""
     value = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}", value):
+    if re.fullmatch(r"\d+", value):
         return float(value)
     try:
         until = parsedate_to_datetime(value)

@@ -1,4 +1,5 @@
 import hashlib
+import math
 
 import pytest
 
@@ -47,6 +48,8 @@ def test_opting_out_counts_for_all_crawlers_or_this_one(tags: list[str], expecte
     [
         ({}, None),
         ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "99999999999"}, 99_999_999_999.0),
+        ({"retry-after": "9" * 400}, math.inf),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-7"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
