@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
+from embed.archive import ArchiveReader, Place, archive_files, locate
 from embed.decode import Decoded, decode
 from embed.tables import VISUAL_TARGETS
 from persona.schema import Claim, Persona
@@ -21,6 +20,7 @@ from pipelines.contract import Run
 
 THUMBNAIL_PIXELS = 132
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,14 @@ def _thumbnails(archive: str, urls: Iterable[str]) -> dict[str, str]:
     """url -> data URL of a small JPEG, of those in the archive that decode."""
     if not archive or not Path(archive).is_dir():
         return {}
-    shards = [str(path) for path in sorted(Path(archive).rglob("*.parquet"))]
-    wanted = ds.dataset(shards, format="parquet").to_table(
-        columns=["url", "content"], filter=pc.field("url").isin(list(urls))
-    )
-    found = {}
-    for row in wanted.to_pylist():
-        decoded = decode(row["content"], MAX_PIXELS, THUMBNAIL_PIXELS)
+    places = locate(archive_files(Path(archive)), pl.Series("url", list(urls), pl.String()))
+    reader, found = ArchiveReader(), {}
+    for row in places.iter_rows(named=True):
+        place = Place(file=Path(row["file"]), row_group=row["row_group"], row=row["row"])
+        answer = reader.fetched(place, MAX_BYTES)
+        if not answer.content:
+            continue
+        decoded = decode(answer.content, MAX_PIXELS, THUMBNAIL_PIXELS)
         if not isinstance(decoded, Decoded):
             continue
         decoded.picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
