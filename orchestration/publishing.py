@@ -48,7 +48,10 @@ def replace_folder(source: Path, target: Path, staging: Path, key: str) -> None:
 
 
 def publish_version(source: Path, artifact: Artifact, run: Run, mark: str) -> str:
-    """Put `source` beside the versions before it and have readers see it; return its name."""
+    """Put `source` beside the versions before it and have readers see it; return its name.
+
+    What they saw until now stays, also where it is older than the versions that are kept.
+    """
     link = artifact.path(run)
     folder = link.with_name(f"{artifact.name}.versions")
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +62,10 @@ def publish_version(source: Path, artifact: Artifact, run: Run, mark: str) -> st
         point(link, earlier)
     target = folder / f"{datetime.now(UTC):{VERSION_TIME}}-{mark[:8]}"
     source.rename(target)
+    before = visible(artifact, run)
     point(link, target)
     for old in artifact.folders(run)[: -artifact.versions]:
-        if old != target:
+        if old.name not in (target.name, before):
             shutil.rmtree(old)
     return target.name
 

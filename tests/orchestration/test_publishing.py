@@ -46,6 +46,18 @@ def test_a_rollback_shows_the_version_before_and_the_next_publication_wins(tmp_p
     assert seen(run) == "c"
 
 
+def test_what_readers_saw_after_a_rollback_outlives_the_next_publication(tmp_path: Path) -> None:
+    run = Run(root=tmp_path)
+    first, second = put(run, "a"), put(run, "b")
+    roll_back(STORE, run)
+    third = put(run, "c")
+    assert [folder.name for folder in STORE.folders(run)] == [first, second, third]
+    assert roll_back(STORE, run, to=first) == first
+    roll_back(STORE, run, to=third)
+    put(run, "d")
+    assert STORE.folders(run)[0].name == third
+
+
 def test_there_is_nothing_to_go_back_to_before_the_first(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="there are: none"):
         roll_back(STORE, Run(root=tmp_path))
