@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,16 @@ class Manifest:
 
 
 def published(run: Run, step: str) -> dict[str, Manifest]:
-    """Manifests of a step by month, in order of month."""
-    folder = run.root / "manifests" / step
-    return {path.stem: Manifest.read(path) for path in sorted(folder.glob("*.json"))}
+    """Manifests of a step by month, in order of month.
+
+    Other processes make other months meanwhile: a manifest that goes between the listing and the
+    look at it is not there.
+    """
+    found = {}
+    for path in sorted((run.root / "manifests" / step).glob("*.json")):
+        with suppress(FileNotFoundError):
+            found[path.stem] = Manifest.read(path)
+    return found
 
 
 def depends(step: Step, config: Any, run: Run, dumps: Sequence[Dump] = ()) -> Depends:
