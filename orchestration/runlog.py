@@ -17,6 +17,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 STARTED, FINISHED, FAILED = "run_started", "run_finished", "run_failed"
 STEP_STARTED, STEP_FINISHED, STEP_FAILED = "step_started", "step_finished", "step_failed"
 STEP_SKIPPED = "step_skipped"
+START = b'{"time": "'  # of every line
 
 
 class RunLog:
@@ -74,10 +75,11 @@ def run_ids(root: Path) -> list[str]:
 
 
 def events(root: Path, run_id: str) -> list[dict[str, Any]]:
-    """Events of a run in order; the last line of a killed run may be cut, and is left out."""
+    """Events of a run in order; one that a kill or a full disk cut is left out."""
     path = folder(root) / f"{run_id}.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    # The next event follows a cut one on the same line; inside of text its start is escaped.
+    return [json.loads(line[line.rindex(START) :]) for line in lines]
 
 
 def outcome(told: list[dict[str, Any]]) -> str:

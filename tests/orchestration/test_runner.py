@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -95,6 +96,14 @@ def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
         published(run, "numbers")
 
 
+def test_a_manifest_that_goes_while_they_are_read_is_not_there(tmp_path: Path) -> None:
+    run = Run(root=tmp_path)
+    kept = ran(task(run, NumbersConfig()), run)
+    gone = Manifest.location(run, "numbers", "2019-08")
+    gone.symlink_to(tmp_path / "gone")  # listed, but not there when it is opened
+    assert published(run, "numbers") == {"all": kept}
+
+
 def test_the_log_tells_what_became_of_each_step(tmp_path: Path) -> None:
     run, log = Run(root=tmp_path), RunLog(tmp_path, "r")
     run_task(task(run, NumbersConfig()), run, REPORTER, log)
@@ -167,6 +176,19 @@ def test_months_run_beside_each_other_but_each_once(tmp_path: Path) -> None:
             pass
         with pytest.raises(RunLockedError), lock(tmp_path):
             pass
+
+
+def test_an_event_that_a_full_disk_cut_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, write = RunLog(tmp_path, "r"), os.write
+    log.event(runlog.STARTED, profile="p")
+    with monkeypatch.context() as full:
+        full.setattr("orchestration.runlog.os.write", lambda file, line: write(file, line[:40]))
+        log.event(runlog.STEP_STARTED, step="numbers")
+    log.event(runlog.FAILED, error="DiskFullError", message='{"time": "is no event')
+    told = runlog.events(tmp_path, "r")
+    assert [event["event"] for event in told] == [runlog.STARTED, runlog.FAILED]
 
 
 def test_a_log_on_a_full_disk_does_not_hide_the_error(
