@@ -90,5 +90,7 @@ def outcome(told: list[dict[str, Any]]) -> str:
     if last["event"] == FINISHED:
         return "finished"
     if last["event"] == FAILED:
-        return f"failed: {last['error']}: {last['message']}"
+        steps = sorted({f"{e['step']} {e['month']}" for e in told if e["event"] == STEP_FAILED})
+        where = f" in {', '.join(steps)}" if steps else ""
+        return f"failed{where}: {last['error']}: {last['message']}"
     return f"under way or killed, in {last.get('step', 'its start')}"

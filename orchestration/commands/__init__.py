@@ -30,7 +30,7 @@ def show_status(root: Path, console: Console) -> None:
         MissingInputError: Nothing was ever run under `root`.
     """
     run = Run(root=root)
-    if not (root / "manifests").is_dir():
+    if not (root / "manifests").is_dir() and not runlog.run_ids(root):
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("step", "month"):

@@ -73,6 +73,18 @@ def test_the_status_of_nothing_says_how_to_start(tmp_path: Path) -> None:
         invoke("status", "--root", str(tmp_path))
 
 
+def test_the_status_tells_how_the_first_run_failed(tmp_path: Path) -> None:
+    dump = tmp_path / "RC_2019-08.zst"
+    dump.write_bytes(zstandard.compress(b"{}\n" * 9)[:-1])
+    root, key = str(tmp_path / "run"), new_key_file(tmp_path / "key")
+    with pytest.raises(CorruptDumpError):
+        invoke(
+            *("run", "--input", str(dump), "--root", root, "--key-file", str(key)),
+            *("--on-corrupt", "fail", "--only", "ingest"),
+        )
+    assert "failed in ingest 2019-08: CorruptDumpError: " in invoke("status", "--root", root)
+
+
 def test_the_status_tells_what_of_a_dump_is_missing(tmp_path: Path) -> None:
     Manifest(
         step="ingest",
