@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 import zstandard
 from rich.console import Console
 
-from orchestration import profiles
+from orchestration import profiles, runlog
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest, published
 from orchestration.plan import plan, task_of, told
@@ -23,6 +24,7 @@ from orchestration.worlds import ensure_world
 from persona.items import group_users
 from persona.store import PersonaStore
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
+from pipelines.containers import CorruptDumpError
 from pipelines.contract import Run
 from pipelines.dumps import discover
 
@@ -228,6 +230,32 @@ def test_parallel_months_make_the_same_tables(base: Profile, tmp_path: Path) -> 
         assert {m: v.counts for m, v in sequential.items()} == {
             m: v.counts for m, v in parallel.items()
         }
+
+
+def test_parallel_months_that_fail_are_each_named_and_the_others_go_on(
+    base: Profile, tmp_path: Path
+) -> None:
+    shutil.copytree(base.root.with_name("world") / "dumps", tmp_path / "dumps")
+    for month in (FIRST, NEW):
+        cut = tmp_path / "dumps" / f"RC_{month}.zst"
+        cut.write_bytes(cut.read_bytes()[:-9])
+    damaged = with_dumps(replace(base, root=tmp_path / "run"), tmp_path / "dumps")
+    shown, run = io.StringIO(), Run(root=damaged.root)
+    with pytest.raises(CorruptDumpError):
+        run_profile(
+            damaged,
+            Reporter(Console(file=shown, width=200)),
+            How(only=("ingest",), parallel=2),
+        )
+    notes = [line for line in shown.getvalue().splitlines() if "failed" in line]
+    assert sorted(month for line in notes for month in WORLD.months if f" {month}: " in line) == [
+        FIRST,
+        NEW,
+    ]
+    assert list(published(run, "ingest")) == [SECOND]
+    (run_id,) = runlog.run_ids(run.root)
+    outcome = runlog.outcome(runlog.events(run.root, run_id))
+    assert outcome.startswith(f"failed in ingest {FIRST}, ingest {NEW}: CorruptDumpError")
 
 
 def test_months_alone_run_no_other_step(base: Profile, tmp_path: Path) -> None:
