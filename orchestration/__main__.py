@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from orchestration import profiles
 from orchestration.approve import QualityError
@@ -318,7 +319,9 @@ def main() -> None:
     try:
         app()
     except mendable as error:
-        Console(stderr=True).print(f"[red]error[/] {error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"[red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
         sys.exit(2)
 
 

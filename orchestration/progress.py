@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -164,7 +165,7 @@ class Reporter:
 
     def skipped(self, label: str, manifest: Manifest, kept: Sequence[str] = ()) -> None:
         """One line: nothing to do, or nothing done by policy."""
-        why = f", kept by policy: {'; '.join(kept)}" if kept else ""
+        why = escape(f", kept by policy: {'; '.join(kept)}") if kept else ""
         self._line("[dim]kept[/]", label, f"[dim]made before in {manifest.seconds:.1f} s{why}[/]")
 
     def done(self, manifest: Manifest, *, is_new: bool) -> None:
@@ -173,7 +174,7 @@ class Reporter:
 
     def note(self, label: str, text: str) -> None:
         """One line about something that is no step."""
-        self._line("[cyan]note[/]", label, text)
+        self._line("[cyan]note[/]", label, escape(text))
 
     def _line(self, mark: str, label: str, text: str) -> None:
         self._console.print(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from orchestration import runlog
@@ -85,5 +86,5 @@ def show_plan(profile: Profile, console: Console) -> None:
     table = Table(Column("step", no_wrap=True), "month", "would run", "because")
     for planned in plan(profile, run, dumps):
         would, because = told(planned, profile.keep)
-        table.add_row(planned.task.step.name, planned.task.key, would, because)
+        table.add_row(planned.task.step.name, planned.task.key, would, escape(because))
     console.print(table)

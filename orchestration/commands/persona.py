@@ -12,6 +12,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
@@ -87,7 +88,7 @@ def history(user: User, root: Root = SAMPLE_ROOT, key_file: KeyFile = None) -> N
     table = Table("run", "made", "verbalizer", "persona", show_lines=True)
     for row in rows:
         made = datetime.fromtimestamp(row["made_utc"], UTC).isoformat(" ", "minutes")
-        told = row["summary"] or "(left the data)"
+        told = escape(row["summary"] or "(left the data)")
         table.add_row(row["run_version"], made, row["verbalizer"] or "-", told)
     Console().print(table)
 
@@ -143,18 +144,18 @@ def _query(text: str, root: Path) -> NDArray[np.float32]:
 
 
 def _print_hits(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
-    table = Table("user", "persona", title=title, show_lines=True)
+    table = Table("user", "persona", title=escape(title), show_lines=True)
     for row in rows:
-        table.add_row(row["user_id"], row["summary"])
+        table.add_row(row["user_id"], escape(row["summary"]))
     console.print(table)
 
 
 def _print_persona(row: dict[str, Any], console: Console) -> None:
     persona = Persona.model_validate_json(row["persona"])
-    console.print(Panel(persona.summary, title=row["user_id"]), highlight=False)
+    console.print(Panel(escape(persona.summary), title=row["user_id"]), highlight=False)
     table = Table("claim", "evidence", "confidence")
     for claim in persona.claims():
-        table.add_row(claim.text, ", ".join(claim.evidence), f"{claim.confidence:.0%}")
+        table.add_row(escape(claim.text), ", ".join(claim.evidence), f"{claim.confidence:.0%}")
     for band in persona.demographics:
-        table.add_row(f"{band.kind}: {band.value}", ", ".join(band.evidence), "as they say")
+        table.add_row(escape(f"{band.kind}: {band.value}"), ", ".join(band.evidence), "as they say")
     console.print(table)

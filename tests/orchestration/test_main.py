@@ -126,11 +126,12 @@ def test_the_plan_of_a_new_root_would_run_every_step(tmp_path: Path) -> None:
     assert not Path(root).exists()
 
 
+@pytest.mark.parametrize("name", ["cloud", "[cloud]", "[/cloud]"])
 def test_a_user_can_mend_it_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["tastegraph", "run", "--profile", "cloud"])
+    monkeypatch.setattr("sys.argv", ["tastegraph", "run", "--profile", name])
     with pytest.raises(SystemExit) as exit_info:
         command_line.main()
     assert exit_info.value.code == 2
-    assert capsys.readouterr().err == ("error --profile 'cloud': expected local_sample or dumps\n")
+    assert capsys.readouterr().err == f"error --profile {name!r}: expected local_sample or dumps\n"

@@ -117,6 +117,12 @@ def test_without_a_terminal_the_lines_of_the_log_are_shown(tmp_path: Path) -> No
     assert shown.getvalue() == (tmp_path / "logs" / "ingest.log").read_text()
 
 
+def test_what_an_error_says_is_shown_as_it_is() -> None:
+    console, shown = console_of(terminal=False)
+    Reporter(console).note("failed", "2019-10: [parquet] at [/mnt/run]")
+    assert "2019-10: [parquet] at [/mnt/run]" in shown.getvalue()
+
+
 def test_a_terminal_has_a_bar_of_each_file_until_it_is_finished(tmp_path: Path) -> None:
     console, shown = console_of(terminal=True)
     with Reporter(console).step("ingest 2019-10", log_at(tmp_path, Clock())) as step:
