@@ -176,7 +176,16 @@ def run(
     how = _how(only, force, months, parallel, wait)
     if profile_name == "local_sample":
         words = _with(settings, on_corrupt)
-        sample(root=root, only=only, settings=words, force=force, months=months, wait=wait)
+        sample(
+            root=root,
+            only=only,
+            settings=words,
+            force=force,
+            months=months,
+            parallel=parallel,
+            wait=wait,
+            keep_encoder=keep_encoder,
+        )
         return
     if profile_name != "dumps":
         raise ConfigError(f"--profile {profile_name!r}: expected local_sample or dumps")

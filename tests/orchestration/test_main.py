@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from orchestration import __main__ as command_line
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest
+from orchestration.profiles import Profile
+from orchestration.runner import How
 from pipelines.containers import CorruptDumpError
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from pipelines.pseudonym import new_key_file
@@ -49,6 +51,22 @@ def test_an_unknown_step_is_named_before_any_work(tmp_path: Path) -> None:
 def test_wrong_options_are_named(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         invoke("run", *words)
+
+
+def test_the_sample_profile_takes_the_options_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Profile, How]] = []
+    monkeypatch.setattr("orchestration.worlds.ensure_world", lambda *_: False)
+    monkeypatch.setattr(command_line, "_run", lambda profile, _, how: told.append((profile, how)))
+    root = str(tmp_path / "run")
+    invoke(
+        *("run", "--profile", "local_sample", "--root", root),
+        *("--parallel", "3", "--wait", "--force", "--keep-encoder"),
+    )
+    ((profile, how),) = told
+    assert profile.keep == ("train_gat",)
+    assert how == How(parallel=3, wait=True, force=True)
 
 
 def test_a_class_of_failures_that_is_none_is_named_with_those_that_are(tmp_path: Path) -> None:
