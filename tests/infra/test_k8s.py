@@ -138,6 +138,27 @@ def test_the_commands_are_ones_that_tastegraph_takes(overlay: str, tmp_path: Pat
         assert profiles.override(profile, settings) != profile
 
 
+def services(manifests: list[Manifest]) -> set[str]:
+    """Addresses, `name:port`, that pods can ask."""
+    return {
+        f"{name}:{port['port']}"
+        for name, service in named(manifests, "Service").items()
+        for port in service["spec"]["ports"]
+    }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_ingest_reaches_the_job_server_and_its_workers_the_dumps(overlay: str) -> None:
+    manifests = rendered(overlay)
+    (words,) = [w for w in commands(manifests) if "beam.runner=FlinkRunner" in w]
+    (text,) = [word for word in words if word.startswith("beam.options=")]
+    told = dict(option.removeprefix("--").split("=") for option in text[13:].split(","))
+    assert {told["job_endpoint"], told["artifact_endpoint"]} <= services(manifests)
+    workers = named(manifests, "FlinkDeployment")["flink"]["spec"]["taskManager"]["podTemplate"]
+    (pool,) = [c for c in workers["spec"]["containers"] if c["name"] == "python-workers"]
+    assert {"secretRef": {"name": "tastegraph-store"}} in pool["envFrom"]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_service_is_told_what_the_api_knows(overlay: str) -> None:
     told = yaml.safe_load(named(rendered(overlay), "RayService")["api"]["spec"]["serveConfigV2"])
