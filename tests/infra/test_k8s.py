@@ -10,9 +10,10 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import jsonschema
@@ -22,6 +23,7 @@ from typer.testing import CliRunner
 
 from orchestration import __main__ as command_line
 from orchestration import profiles
+from orchestration.dagster.command import Command
 from persona.web.deploy import read_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -136,6 +138,32 @@ def test_the_commands_are_ones_that_tastegraph_takes(overlay: str, tmp_path: Pat
         settings = [moved[i + 1] for i, word in enumerate(moved) if word == "--set"]
         profile = profiles.dumps(tmp_path, ("x",), tmp_path / "key")
         assert profiles.override(profile, settings) != profile
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_dagster_makes_the_same_of_the_root_as_the_job_does(overlay: str) -> None:
+    """Else each would find the other's results made with other settings, and make all again."""
+    manifests = rendered(overlay)
+    environment = named(manifests, "ConfigMap")["tastegraph"]["data"]
+    (container,) = named(manifests, "Deployment")["dagster"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    told = container["args"][0].partition('TASTEGRAPH_COMMAND="')[2].partition('"')[0]
+    words = Command(tuple(shlex.split(Template(told).substitute(environment)))).words
+    (job,) = [w for w in commands(manifests) if "--keep-encoder" in w]
+    assert profile_of(words) == profile_of(job)
+
+
+def profile_of(words: Sequence[str]) -> dict[str, Any]:
+    """Configs by step that a `run` with these words has, and the precision of its embedding."""
+    made: list[profiles.Profile] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(command_line, "_run", lambda profile, *_: made.append(profile))
+        patched.setattr(command_line, "_key", lambda path: path)
+        CliRunner().invoke(command_line.app, list(words), catch_exceptions=False)
+    (profile,) = made
+    configs = {step: profile.settings(step)[0] for step in profiles.SETTINGS}
+    return {**configs, "precision": profile.embedding.precision, "keep": profile.keep}
 
 
 def services(manifests: list[Manifest]) -> set[str]:
