@@ -154,6 +154,15 @@ def test_dagster_makes_the_same_of_the_root_as_the_job_does(overlay: str) -> Non
     assert profile_of(words) == profile_of(job)
 
 
+def test_schedules_that_were_turned_on_outlive_the_pod() -> None:
+    pod = named(base(), "Deployment")["dagster"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    home = container["args"][0].partition("export DAGSTER_HOME=")[2].partition(";")[0]
+    (volume,) = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == home]
+    kept = {v["name"] for v in pod["volumes"] if "persistentVolumeClaim" in v}
+    assert volume in kept
+
+
 def profile_of(words: Sequence[str]) -> dict[str, Any]:
     """Configs by step that a `run` with these words has, and the precision of its embedding."""
     made: list[profiles.Profile] = []
