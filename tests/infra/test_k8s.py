@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,7 @@ from orchestration import __main__ as command_line
 from orchestration import profiles
 from orchestration.dagster.command import Command
 from persona.web.deploy import read_settings
+from pipelines.forgotten import tombstones
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 K8S = REPOSITORY / "infra" / "k8s"
@@ -152,6 +154,25 @@ def test_dagster_makes_the_same_of_the_root_as_the_job_does(overlay: str) -> Non
     words = Command(tuple(shlex.split(Template(told).substitute(environment)))).words
     (job,) = [w for w in commands(manifests) if "--keep-encoder" in w]
     assert profile_of(words) == profile_of(job)
+
+
+def test_tombstones_may_be_left_beside_the_key() -> None:
+    """The key is mounted read-only; links of the image lead to it and to where one may write."""
+    lines = (REPOSITORY / "infra" / "Dockerfile").read_text().replace("\\\n", "").splitlines()
+    (made,) = [line for line in lines if "/opt/tastegraph/keys" in line]
+    links = {link: target for target, link in re.findall(r"ln -s (\S+) (\S+)", made)}
+    for manifest in (m for overlay in OVERLAYS for m in rendered(overlay)):
+        for key in set(re.findall(r"--key-file (\S+)", json.dumps(manifest))):
+            mounts = [
+                mount
+                for pod in pods(manifest)
+                for container in pod["containers"]
+                for mount in container.get("volumeMounts", [])
+            ]
+            writable = {m["mountPath"] for m in mounts if not m.get("readOnly")}
+            read_only = {m["mountPath"] for m in mounts if m.get("readOnly")}
+            assert str(Path(links[key]).parent) in read_only
+            assert str(Path(links[str(tombstones(key))]).parent) in writable
 
 
 def test_schedules_that_were_turned_on_outlive_the_pod() -> None:
