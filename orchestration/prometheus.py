@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,10 +52,14 @@ def write_metrics(root: Path) -> Path:
             figures.labels(manifest.step, name).inc(value)
     _add_last_run(root, registry)
     path = root / FILE
-    temporary = root / f".{FILE}.{os.getpid()}"
+    # Runs of single months write at once, also from pods, whose processes have the same numbers.
+    temporary = root / f".{FILE}.{secrets.token_hex(8)}"
     with runlog.unless_full():
-        temporary.write_bytes(generate_latest(registry))
-        temporary.replace(path)
+        try:
+            temporary.write_bytes(generate_latest(registry))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -52,6 +53,14 @@ def test_metrics_tell_steps_losses_and_the_last_run(tmp_path: Path) -> None:
     assert found["tastegraph_last_run_success", "2"] == 0.0
     assert found["tastegraph_last_run_failed", "2"] == 1.0
     assert [path.name for path in tmp_path.glob(".metrics*")] == []
+
+
+def test_metrics_that_are_written_at_once_fail_no_run(tmp_path: Path) -> None:
+    """Threads have one process number, as processes of several pods may have."""
+    manifest("2019-08").write(Run(root=tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_metrics, [tmp_path] * 200))
+    assert values(tmp_path / "metrics.prom")["tastegraph_step_seconds", "2019-08/ingest"] == 36.0
 
 
 def test_costs_are_of_time_and_of_bills() -> None:
