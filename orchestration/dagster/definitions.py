@@ -59,20 +59,32 @@ def definitions(command: Command, first_month: str, parallel: int = 2) -> dg.Def
         assets=assets,
         jobs=[ingest, refresh],
         schedules=[dg.ScheduleDefinition(name="monthly", job=refresh, cron_schedule=MONTHLY)],
-        sensors=[dumps_sensor(command, ingest), refresh_sensor(ingest, refresh)],
+        sensors=[dumps_sensor(command, ingest, months), refresh_sensor(ingest, refresh)],
     )
 
 
-def dumps_sensor(command: Command, ingest: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """Asks for each month whose dumps are new or changed since the last tick."""
+def dumps_sensor(
+    command: Command,
+    ingest: dg.UnresolvedAssetJobDefinition,
+    months: dg.MonthlyPartitionsDefinition,
+) -> dg.SensorDefinition:
+    """Asks for each month whose dumps are new or changed since the last tick.
+
+    A month that is no partition waits until it is: the current one until it has ended, one before
+    the first until the definitions are loaded again.
+    """
 
     @dg.sensor(name="new_dumps", job=ingest, minimum_interval_seconds=300)
     def new_dumps(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         before = json.loads(context.cursor or "{}")
         try:
-            now = dump_marks(command)
+            found = dump_marks(command)
         except MissingInputError as error:
             return dg.SkipReason(str(error))
+        now = {m: mark for m, mark in found.items() if months.has_partition_key(f"{m}-01")}
+        if found.keys() - now:
+            told = ", ".join(sorted(found.keys() - now))
+            context.log.warning(f"{told}: no partition until it ends or definitions are reloaded")
         asked = [
             dg.RunRequest(run_key=f"{month}-{mark}", partition_key=f"{month}-01")
             for month, mark in now.items()
