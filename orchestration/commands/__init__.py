@@ -87,4 +87,8 @@ def show_plan(profile: Profile, console: Console) -> None:
     for planned in plan(profile, run, dumps):
         would, because = told(planned, profile.keep)
         table.add_row(planned.task.step.name, planned.task.key, would, escape(because))
+    for step in FLOW:
+        for month in published(run, step.name) if step.monthly else ():
+            if month not in dumps:
+                table.add_row(step.name, month, "no", "its dumps are no input; its tables stay")
     console.print(table)

@@ -16,6 +16,20 @@ from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from pipelines.pseudonym import new_key_file
 
 
+def manifest(month: str, **notes: str) -> Manifest:
+    return Manifest(
+        step="ingest",
+        month=month,
+        fingerprint="",
+        config={},
+        counts=Counts(rows_in=56, rows_out=56, notes=notes),
+        seconds=0.5,
+        peak_rss_bytes=0,
+        bytes_written=0,
+        code_version="",
+    )
+
+
 def invoke(*words: str) -> str:
     result = CliRunner().invoke(command_line.app, list(words), catch_exceptions=False)
     return result.output
@@ -69,6 +83,16 @@ def test_the_sample_profile_takes_the_options_of_a_run(
     assert how == How(parallel=3, wait=True, force=True)
 
 
+def test_the_plan_names_months_whose_dumps_are_gone(tmp_path: Path) -> None:
+    dump = tmp_path / "RC_2019-08.ndjson"
+    dump.write_text("{}\n")
+    manifest("2019-07").write(Run(root=tmp_path / "run"))
+    key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
+    planned = invoke("plan", "--input", str(dump), "--root", root, "--key-file", str(key))
+    (line,) = [line for line in planned.splitlines() if "2019-07" in line]
+    assert "ingest" in line and "its dumps are no input" in " ".join(planned.split())
+
+
 def test_a_class_of_failures_that_is_none_is_named_with_those_that_are(tmp_path: Path) -> None:
     key, root = new_key_file(tmp_path / "key"), str(tmp_path / "run")
     words = ("run", "--input", "nowhere/*", "--root", root, "--key-file", str(key))
@@ -104,17 +128,7 @@ def test_the_status_tells_how_the_first_run_failed(tmp_path: Path) -> None:
 
 
 def test_the_status_tells_what_of_a_dump_is_missing(tmp_path: Path) -> None:
-    Manifest(
-        step="ingest",
-        month="2020-01",
-        fingerprint="",
-        config={},
-        counts=Counts(rows_in=56, rows_out=56, notes={"RC_2020-01.zst": "cut at byte 9"}),
-        seconds=0.5,
-        peak_rss_bytes=0,
-        bytes_written=0,
-        code_version="",
-    ).write(Run(root=tmp_path))
+    manifest("2020-01", **{"RC_2020-01.zst": "cut at byte 9"}).write(Run(root=tmp_path))
     assert "note: ingest 2020-01: RC_2020-01.zst: cut at byte 9" in invoke(
         "status", "--root", str(tmp_path)
     )
