@@ -140,9 +140,10 @@ def _run_months(
         ]
     context, finished = get_context("spawn"), []
     errors: list[BaseException] = []
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         min(how.parallel, len(dumps)), context, initializer=_die_with, initargs=(os.getpid(),)
-    ) as pool:
+    )
+    try:
         under_way = {
             pool.submit(_run_month_here, profile, month, dumps, how, log): month for month in dumps
         }
@@ -162,6 +163,8 @@ def _run_months(
             finished += manifests
             for manifest in manifests:
                 reporter.done(manifest, is_new=manifest.run_id == log.run_id)
+    finally:
+        pool.shutdown(cancel_futures=True)  # who stops a run wants no further month begun
     if errors:
         raise errors[0]
     return sorted(finished, key=lambda manifest: manifest.month)

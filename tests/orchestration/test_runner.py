@@ -13,14 +13,22 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestration import runlog
+from orchestration import profiles, runlog
 from orchestration.manifests import Manifest, depends, fingerprint, published
 from orchestration.plan import Task
 from orchestration.progress import Reporter
 from orchestration.runlog import RunLog
-from orchestration.runner import DiskFullError, RunLockedError, Waiting, lock, run_task
+from orchestration.runner import (
+    DiskFullError,
+    How,
+    RunLockedError,
+    Waiting,
+    lock,
+    run_profile,
+    run_task,
+)
 from pipelines.contract import Run
-from tests.orchestration.steps import NUMBERS, STEP, NumbersConfig
+from tests.orchestration.steps import NUMBERS, STEP, NumbersConfig, marked_month
 
 REPORTER = Reporter(Console(quiet=True))
 
@@ -176,6 +184,23 @@ def test_months_run_beside_each_other_but_each_once(tmp_path: Path) -> None:
             pass
         with pytest.raises(RunLockedError), lock(tmp_path):
             pass
+
+
+def test_a_run_that_is_stopped_begins_no_further_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Reporter):
+        def note(self, label: str, text: str) -> None:
+            raise KeyboardInterrupt
+
+    for month in range(1, 13):
+        (tmp_path / f"RC_2019-{month:02}.ndjson").touch()
+    profile = profiles.dumps(tmp_path / "run", (str(tmp_path),), tmp_path / "key")
+    monkeypatch.setattr("orchestration.runner._run_month_here", marked_month)
+    with pytest.raises(KeyboardInterrupt):
+        run_profile(profile, Stopped(Console(quiet=True)), How(parallel=2))
+    begun = list((tmp_path / "run").glob("2019-*"))
+    assert 1 <= len(begun) < 12
 
 
 def test_an_event_that_a_full_disk_cut_hides_no_other(
