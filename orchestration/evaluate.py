@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 
 from embed.clip import load_clip
 from embed.config import ClipConfig
@@ -45,26 +46,29 @@ Metrics = dict[str, Any]
 
 TFIDF = ("tfidf_items", "tfidf_users")
 # Each is compared with all others. Ids are hashes, so the first in their order are a fair sample.
+MAX_MEASURED_USERS = 100_000  # parsed personas of millions fit no machine
 MAX_RECALL_USERS = 2000
 MAX_TESTED_USERS = 4000
 
 
 def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> Counts:
     """Step: all tables -> EVALUATION (metrics.json, user_map.parquet)."""
-    personas = _frame(PERSONAS, run)
+    number = PERSONAS.dataset(run).count_rows()
+    personas = first_users(PERSONAS, run, MAX_MEASURED_USERS)
     truth = read_truth(Path(config.truth), Path(config.key_file)) if config.truth else None
     metrics: Metrics = {
         "link": link_metrics(_frame(LINK_METRICS, run)),
-        "persona": persona_metrics(config, personas, run),
+        "persona": {"count": number, **persona_metrics(config, personas, run)},
     }
     if truth is not None:
         metrics |= {"taste": taste_metrics(truth, run), "salience": salience_metrics(truth, run)}
         metrics["clip"] = shipped_zero_shot(config.clip)
     folder = run.staged(EVALUATION)
     (folder / "metrics.json").write_text(json.dumps(_finite(metrics), indent=2, sort_keys=True))
-    users = user_map(_frame(USER_EMBEDDINGS, run), truth, config.map_users, config.seed)
+    mapped = first_users(USER_EMBEDDINGS, run, config.map_users)
+    users = user_map(mapped, truth, config.map_users, config.seed)
     users.write_parquet(folder / "user_map.parquet")
-    return Counts(rows_in=len(personas), rows_out=len(personas))
+    return Counts(rows_in=number, rows_out=number)
 
 
 def link_metrics(table: pl.DataFrame) -> Metrics:
@@ -131,7 +135,7 @@ def persona_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) ->
     sides = side_by_side(config, personas, run)
     alone = sides.get(personas["verbalizer"][0]) if personas["verbalizer"].n_unique() == 1 else None
     told = told_metrics(config, personas, run) if alone is None else alone
-    return {"count": len(personas), **told, "by_verbalizer": sides}
+    return {**told, "by_verbalizer": sides}
 
 
 def told_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Metrics:
@@ -158,7 +162,10 @@ def own_metrics(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Met
 
 def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
     """Grounding, diversity, and what the texts lead to: what takes nothing but the personas."""
-    evidence = EVIDENCE.read(run, columns=["user_id", "evidence_id", "kind", "subreddit"])
+    last = personas["user_id"].max()
+    evidence = EVIDENCE.dataset(run).to_table(
+        columns=["user_id", "evidence_id", "kind", "subreddit"], filter=_until(last)
+    )
     shown = pl.DataFrame(pl.from_arrow(evidence)).filter(pl.col("kind") == SUBREDDIT)
     parsed = [Persona.model_validate_json(text) for text in personas["persona"]]
     texts = dict(zip(personas["user_id"], (" ".join(p.texts()) for p in parsed), strict=True))
@@ -171,7 +178,7 @@ def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
         "heldout_subreddits": heldout_recall(
             sampled,
             _subreddits(shown, sampled),
-            _subreddits(_frame(SALIENT_SUBREDDITS, run), sampled),
+            _subreddits(_frame(SALIENT_SUBREDDITS, run, last), sampled),
         ),
     }
 
@@ -183,7 +190,12 @@ def side_by_side(config: EvaluateConfig, personas: pl.DataFrame, run: Run) -> Me
         found[str(name)] = group
     if found and GroundedVerbalizer.name not in found:
         rule = pl.col("user_id").is_in(personas["user_id"].head(MAX_RECALL_USERS).implode())
-        evidence = _frame(EVIDENCE, run).filter(rule).to_arrow().cast(EVIDENCE.schema)
+        evidence = (
+            _frame(EVIDENCE, run, personas["user_id"].max())
+            .filter(rule)
+            .to_arrow()
+            .cast(EVIDENCE.schema)
+        )
         users = list(group_users(evidence))
         outcomes = [verbalize_user(user, config.seed) for user in users]
         rows, _ = outcome_tables(users, outcomes, GroundedVerbalizer.name)
@@ -206,10 +218,22 @@ def shipped_zero_shot(clip: ClipConfig) -> Metrics:
     return dict(zero_shot_accuracy(copies=1))
 
 
-def _frame(table: Table, run: Run) -> pl.DataFrame:
-    frame = pl.from_arrow(table.read(run))
+def first_users(table: Table, run: Run, number: int) -> pl.DataFrame:
+    """Rows of the first users of a table by id, at most `number`: no others are held in memory."""
+    ids = pl.Series(table.read(run, columns=["user_id"]).column("user_id"))
+    last = ids.sort()[number - 1] if len(ids) > number else None
+    return _frame(table, run, last)
+
+
+def _frame(table: Table, run: Run, last: object = None) -> pl.DataFrame:
+    """The table; of the users up to `last` if there is one."""
+    frame = pl.from_arrow(table.dataset(run).to_table(filter=_until(last)))
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def _until(last: object) -> pc.Expression | None:
+    return None if last is None else pc.field("user_id") <= pc.scalar(last)
 
 
 def _finite(value: Any) -> Any:

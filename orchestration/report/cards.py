@@ -16,7 +16,7 @@ from embed.decode import Decoded, decode
 from embed.tables import VISUAL_TARGETS
 from persona.schema import Claim, Persona
 from persona.tables import EVIDENCE, PERSONAS
-from pipelines.contract import Run
+from pipelines.contract import Run, Table
 
 THUMBNAIL_PIXELS = 132
 MAX_PIXELS = 50_000_000
@@ -44,19 +44,17 @@ def persona_cards(run: Run, archive: str, number: int) -> list[Card]:
     """`number` personas, half of users with images, half without, spread over all users."""
     if not PERSONAS.files(run):
         return []
-    personas = pl.read_parquet(PERSONAS.files(run)).sort("user_id")
-    with_images = (
-        pl.read_parquet(VISUAL_TARGETS.files(run))["user_id"].to_list()
-        if VISUAL_TARGETS.files(run)
-        else []
-    )
-    is_warm = pl.col("user_id").is_in(with_images)
-    chosen = pl.concat(
+    users, warm = _users(PERSONAS, run).sort("user_id"), _users(VISUAL_TARGETS, run)
+    ids = pl.concat(
         [
-            _spread(personas.filter(is_warm), number // 2),
-            _spread(personas.filter(~is_warm), number - number // 2),
+            _spread(users.join(warm, on="user_id", how="semi").sort("user_id"), number // 2),
+            _spread(
+                users.join(warm, on="user_id", how="anti").sort("user_id"), number - number // 2
+            ),
         ]
     )
+    personas = pl.scan_parquet(PERSONAS.files(run)).join(ids.lazy(), on="user_id", how="semi")
+    chosen = ids.join(personas.collect(), on="user_id", how="left", maintain_order="left")
     evidence = (
         pl.scan_parquet(EVIDENCE.files(run))
         .filter(pl.col("user_id").is_in(chosen["user_id"].to_list()))
@@ -68,6 +66,13 @@ def persona_cards(run: Run, archive: str, number: int) -> list[Card]:
         _card(row, evidence.filter(pl.col("user_id") == row["user_id"]), thumbnails)
         for row in chosen.iter_rows(named=True)
     ]
+
+
+def _users(table: Table, run: Run) -> pl.DataFrame:
+    """user_id of every row, and nothing else of what may be millions."""
+    files = table.files(run)
+    empty = pl.DataFrame(schema={"user_id": pl.String()})
+    return pl.read_parquet(files, columns=["user_id"]) if files else empty
 
 
 def _spread(personas: pl.DataFrame, number: int) -> pl.DataFrame:
