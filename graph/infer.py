@@ -46,13 +46,14 @@ class Folders:
 class EncodeShards:
     """Ray Data actor: maps graph and images once, then encodes shards."""
 
-    def __init__(self, folders: Folders, config: InferConfig, threads: int) -> None:
+    def __init__(self, folders: Folders, config: InferConfig, threads: int, device: str) -> None:
         torch.set_num_threads(threads)
         self.folders, self.config = folders, config
         self.graph = GraphStore.open(Path(folders.graph))
         self.trained = load_encoder(Path(folders.checkpoint))
         work = Path(folders.work)
-        self.states = load_states(work / "states.safetensors")
+        self.trained.model.to(device)
+        self.states = load_states(work / "states.safetensors").to(torch.device(device))
         self.contents = load_contents(work, self.graph, self.trained.centres)
         self.unseen = map_array(work / "unseen.npy")
         self.subreddits = pa.array(self.graph.subreddits(), pa.string())
@@ -168,6 +169,7 @@ def _encode(
             "folders": folders,
             "config": config,
             "threads": resources.threads_per_worker,
+            "device": "cuda" if resources.gpus_per_worker else "cpu",
         },
         batch_size=1,
         batch_format="pyarrow",

@@ -101,15 +101,22 @@ class StepLosses:
     image: float
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """bf16 for the encoder on GPUs; losses, weights and their gradients stay fp32, as all is on
+    CPUs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
 def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[Tensor, Tensor]:
     """(total, [link, image]) of one chunk. Without weight the image loss is NaN, not computed."""
-    x_Md = model.describe(batch.subreddits)
-    h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
-    encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
     slot = batch.candidate_slot
-    asked = batch.subreddits.rows(slot)
-    answers = model.item_vectors(x_Md[slot], asked)
-    logits = model.link_scores(encoded.z_Bd, answers, model.item_prior(batch.subreddits)[slot])
+    with mixed_precision(model.device):
+        x_Md = model.describe(batch.subreddits)
+        h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
+        encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
+        answers = model.item_vectors(x_Md[slot], batch.subreddits.rows(slot))
+    prior = model.item_prior(batch.subreddits)[slot]
+    logits = model.link_scores(encoded.z_Bd.float(), answers.float(), prior)
     link = link_loss(logits, batch.candidates)
     if image_weight == 0:
         return link, torch.stack([link.detach(), torch.tensor(math.nan, device=link.device)])
@@ -120,7 +127,8 @@ def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[
 def alignment_loss(model: TasteEncoder, encoded: Encoded, batch: Batch) -> Tensor:
     """ImageAlign over the users of the chunk that posted images."""
     tau = temperature(model.log_image_temperature)
-    return image_loss(encoded.direction_BD, batch.image_target_BD, batch.image_present_B, tau)
+    direction_BD = encoded.direction_BD.float()
+    return image_loss(direction_BD, batch.image_target_BD, batch.image_present_B, tau)
 
 
 def chunk_gradient(

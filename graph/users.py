@@ -51,10 +51,11 @@ def encode_shard(
     """
     inputs = user_inputs(contents, users)
     rows = encode_users(trained.model, states, graph.by_user, inputs=inputs, users=users, seed=seed)
+    clip_BD = trained.model.clip_embedding(rows.encoded.direction_BD.to(trained.model.device))
     embeddings = {
         "user_id": names,
         "embedding": vectors(rows.encoded.z_Bd),
-        "clip_embedding": vectors(trained.model.clip_embedding(rows.encoded.direction_BD)),
+        "clip_embedding": vectors(clip_BD),
         "num_subreddits": pa.array(graph.by_user.degrees(users).to(torch.int32).numpy()),
         "has_images": pa.array((inputs.num_images_N > 0).numpy()),
         "inductive": pa.array(unseen.numpy()),
@@ -93,5 +94,5 @@ def salient_rows(
 
 def vectors(x_ND: Tensor) -> pa.FixedSizeListArray:
     """Rows as a column of float32 vectors."""
-    flat = pa.array(x_ND.to(torch.float32).contiguous().numpy().ravel())
+    flat = pa.array(x_ND.to("cpu", torch.float32).contiguous().numpy().ravel())
     return pa.FixedSizeListArray.from_arrays(flat, x_ND.shape[1])

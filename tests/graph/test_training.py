@@ -11,11 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from graph.batches import TrainingGraph
+from graph import training
+from graph.batches import TrainingGraph, make_batch
 from graph.config import TrainConfig
 from graph.evaluate import Held
 from graph.prepare import new_encoder
-from graph.training import Plan, StepLosses, Trainer, chunks_of_rank, pairwise_sum
+from graph.training import (
+    Plan,
+    StepLosses,
+    Trainer,
+    chunk_gradient,
+    chunks_of_rank,
+    pairwise_sum,
+)
 from pipelines.contract import ConfigError
 from tests.graph.conftest import SMALL
 from tests.graph.views import Published, held_views, reader
@@ -192,3 +200,18 @@ def test_a_graph_below_a_batch_is_one_chunk() -> None:
     )
     with pytest.raises(ConfigError, match="1 training users: expected at least 2"):
         Plan.of(config, 1)
+
+
+def test_bf16_as_on_gpus_changes_losses_and_gradients_by_rounding_alone(
+    held: Held, graph: TrainingGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trainer(held, graph).model.eval()  # without dropout, whose draws depend on the dtype
+    seeds = graph.users[:64]
+    batch = make_batch(graph, held.training.contents, seeds, epoch=0, step=0, num_uniform=32)
+    exact = chunk_gradient(model, batch, 0.5, 0)
+    on_cpu = torch.autocast("cpu", torch.bfloat16)
+    monkeypatch.setattr(training, "mixed_precision", lambda device: on_cpu)
+    rough = chunk_gradient(model, batch, 0.5, 0)
+    assert rough.dtype == torch.float32 and not torch.equal(rough, exact)
+    torch.testing.assert_close(rough[-2:], exact[-2:], rtol=0.02, atol=0)
+    assert torch.cosine_similarity(rough[:-2], exact[:-2], dim=0) > 0.99
