@@ -2,7 +2,8 @@
 
 Checked on what goes in (subreddit names, snippets) and on what comes out (every text of a persona).
 The terms are in `sensitive.json`, by category: whole words, stems (beginnings of words; anywhere in
-a subreddit name), phrases, and names of subreddits.
+a subreddit name), phrases (anywhere in a subreddit name, too, run together), and names of
+subreddits.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _STEM_LENGTHS = sorted({len(stem) for stem in _STEMS})
 _PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_PHRASES, key=len, reverse=True)) + r")\b")
 
 _PHRASE_HEADS = frozenset(phrase.split()[0] for phrase in _PHRASES)
+
+_RUN_TOGETHER = {phrase.replace(" ", ""): category for phrase, category in _PHRASES.items()}
 
 CATEGORIES = tuple(_TERMS)
 
@@ -89,13 +92,15 @@ def sensitive_subreddit(name: str, words: Sequence[str] | None) -> str | None:
     if name in _SUBREDDITS:
         return _SUBREDDITS[name]
     plain = re.sub(r"[_.\-]", "", name)
-    stem = next((s for s in _STEMS if s in plain), None)
-    if stem:
-        return _STEMS[stem]
-    if words is None:
-        inside = next((w for w in _WORDS if len(w) >= _INSIDE_CHARS and w in plain), None)
-        return _WORDS[inside] if inside else None
-    return sensitive_category(" ".join(words))
+    for terms in (_STEMS, _RUN_TOGETHER):
+        term = next((term for term in terms if term in plain), None)
+        if term:
+            return terms[term]
+    said = sensitive_category(name)  # between its separators: "adhd_partners"
+    if said or words is not None:
+        return said or sensitive_category(" ".join(words or ()))
+    inside = next((w for w in _WORDS if len(w) >= _INSIDE_CHARS and w in plain), None)
+    return _WORDS[inside] if inside else None
 
 
 def is_public_subreddit(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
 from pathlib import Path
 
 import orjson
@@ -82,9 +84,24 @@ def test_sensitive_communities_are_refused(name: str) -> None:
     assert not is_allowed(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["r4r", "r4r30plus", "dirty_r4r", "adhd_partners", "gaymers", "eatingdisorders"],
+)
+def test_sensitive_names_that_cannot_be_cut_are_refused(name: str) -> None:
+    assert not is_allowed(name)
+
+
+def test_every_sensitive_term_is_a_name_that_no_persona_rests_on() -> None:
+    terms = json.loads(files("persona").joinpath("sensitive.json").read_text("utf-8"))
+    names = [n for kinds in terms.values() for found in kinds.values() for n in found]
+    spelled = [n.replace(" ", gap) for n in names for gap in ("", "_")]
+    assert [name for name in spelled if is_allowed(name)] == []
+
+
 def test_recorded_names_are_read_or_refused(shared_data: Path) -> None:
-    files = sorted((shared_data / "reddit" / "api").glob("*.ndjson"))
-    lines = [line for file in files for line in file.read_bytes().splitlines()]
+    paths = sorted((shared_data / "reddit" / "api").glob("*.ndjson"))
+    lines = [line for path in paths for line in path.read_bytes().splitlines()]
     names = {orjson.loads(line)["subreddit"].lower() for line in lines}
     allowed = [name for name in names if is_allowed(name)]
     assert 600 < len(allowed) < len(names) - 50
