@@ -82,6 +82,13 @@ def sensitive_category(text: str) -> str | None:
     return _PHRASES[phrase.group()] if phrase else None
 
 
+def sensitive_categories(text: str) -> frozenset[str]:
+    """Categories of all sensitive terms in a text."""
+    words = words_of(text)
+    found = {_PHRASES[phrase] for phrase in _PHRASE.findall(" ".join(words))}
+    return frozenset(found.union(filter(None, map(_word_category, words))))
+
+
 def sensitive_subreddit(name: str, words: Sequence[str] | None) -> str | None:
     """Category of a subreddit that no persona may rest on; None if it is harmless.
 

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from persona.demographics import tells
 from persona.items import slug
-from persona.privacy import sensitive_category, shows_contact
+from persona.privacy import quotes, sensitive_categories, shows_contact
 from persona.prompts import Message, defused
 from persona.quality import sure_tags
 from persona.schema import Persona
@@ -120,12 +121,15 @@ def read_rewrite(reply: str, prompt: str, persona: Persona) -> Rewrite | Failed:
         kind = error.errors(include_input=False)[0]["type"]
         reason = Failure.INVALID_JSON if kind == "json_invalid" else Failure.SCHEMA
         return Failed(reason, 'expected {"prompt": "one line"}')
-    category = sensitive_category(text)
-    if category and category != sensitive_category(prompt):
-        return Failed(Failure.SENSITIVE, f"adds {category}")
+    added = sensitive_categories(text) - sensitive_categories(prompt)
+    if added:
+        return Failed(Failure.SENSITIVE, f"adds {min(added)}")
+    if tells(text) and not tells(prompt):
+        return Failed(Failure.SENSITIVE, "adds an age or a region")
     if shows_contact(text) and not shows_contact(prompt):
         return Failed(Failure.CONTACT, "adds a link, an address, a user's name or a number")
-    if any(line and line in text for line in REWRITE_PROMPT.splitlines()):
+    if quotes([text], [REWRITE_PROMPT]) and not quotes([prompt], [REWRITE_PROMPT]):
         return Failed(Failure.LEAKS_PROMPT, "repeats the instructions")
-    ids = (id_ for _, tag, ids in sure_tags(persona) if tag in slug(text) for id_ in ids)
+    said = f"-{slug(text)}-"
+    ids = (id_ for _, tag, ids in sure_tags(persona) if f"-{tag}-" in said for id_ in ids)
     return Rewrite(text, tuple(dict.fromkeys(ids)))

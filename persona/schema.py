@@ -104,10 +104,15 @@ class Persona(_Strict):
         yield from self.affect
 
     def texts(self) -> Iterator[str]:
-        """The summary, then the text of every claim: all that a reader sees."""
+        """The summary, then the text of every claim."""
         yield self.summary
         for claim in self.claims():
             yield claim.text
+
+    def labels(self) -> Iterator[str]:
+        """Facets of taste and names of traits: words of a verbalizer, too."""
+        yield from (taste.facet for taste in self.aesthetic)
+        yield from (trait.name for trait in self.affect)
 
 
 def num_sentences(text: str) -> int:

@@ -72,7 +72,8 @@ def find_failure(persona: Persona, user: UserEvidence, prompt: str = "") -> Fail
     if unknown:
         return Failed(Failure.UNKNOWN_EVIDENCE, f"{len(unknown)} cited ids are not evidence")
     snippets = [item.text for item in user.of(SNIPPET)]
-    failed = next(filter(None, map(_wrong_with, persona.texts())), None)
+    told = (*persona.texts(), *persona.labels())
+    failed = next(filter(None, map(_wrong_with, told)), None)
     if failed is not None:
         return failed
     if quotes(persona.texts(), snippets):

@@ -10,6 +10,7 @@ from persona.privacy import (
     is_public_subreddit,
     mentions_sensitive,
     quotes,
+    sensitive_categories,
     sensitive_category,
     shows_contact,
 )
@@ -46,6 +47,12 @@ HARMLESS = [
 @pytest.mark.parametrize(("text", "category"), SENSITIVE)
 def test_sensitive_text_is_found(text: str, category: str) -> None:
     assert sensitive_category(text) == category
+
+
+def test_all_categories_of_a_text_are_found() -> None:
+    told = "Depressed at church, with a mental illness and my son"
+    assert sensitive_categories(told) == {"health", "religion", "minors"}
+    assert sensitive_categories("neon cats") == frozenset()
 
 
 @pytest.mark.parametrize("text", HARMLESS)

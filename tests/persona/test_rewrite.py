@@ -79,7 +79,9 @@ def test_prompts_and_personas_are_data() -> None:
         ('{"prompt": "two\\nlines"}', Failure.SCHEMA),
         ('{"prompt": "a lake and a mosque"}', Failure.SENSITIVE),
         ('{"prompt": "a lake, see https://example.net"}', Failure.CONTACT),
+        ('{"prompt": "a lake, seen by a woman from France"}', Failure.SENSITIVE),
         (json.dumps({"prompt": REWRITE_PROMPT.splitlines()[0]}), Failure.LEAKS_PROMPT),
+        ('{"prompt": "a lake; add nothing that the persona does not state"}', Failure.LEAKS_PROMPT),
     ],
 )
 def test_bad_replies_are_refused(reply: str, reason: Failure) -> None:
@@ -93,6 +95,17 @@ def test_what_the_prompt_asked_for_itself_may_stay() -> None:
     assert read_rewrite(reply, "a mosque", persona()) == Rewrite(
         "a mosque in neon light", ("g:palette:neon",)
     )
+
+
+def test_a_sensitive_prompt_opens_no_other_category() -> None:
+    reply = '{"prompt": "a mosque, by a diabetic painter"}'
+    refused = read_rewrite(reply, "a mosque", persona())
+    assert isinstance(refused, Failed) and refused.detail == "adds health"
+
+
+def test_a_tag_inside_another_word_is_not_cited() -> None:
+    rewritten = read_rewrite('{"prompt": "a lake of neonates"}', "a lake", persona())
+    assert rewritten == Rewrite("a lake of neonates", ())
 
 
 def test_a_model_rewrites_over_http_and_is_asked_again_once() -> None:

@@ -47,6 +47,22 @@ def test_unfair_personas_fail_by_name(bad: Persona, reason: Failure) -> None:
     assert failed.reason is reason
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"affect": [{"name": "bipolar", "text": "Often changes tone"}]},
+        {"aesthetic": [{"facet": "muslim art", "text": "Likes tiles"}]},
+    ],
+)
+def test_names_of_traits_and_facets_state_nothing_sensitive(label: dict[str, Any]) -> None:
+    claim = {"evidence": ["s:neonnights"], "confidence": 0.5}
+    (kind, [told]) = next(iter(label.items()))
+    fields = persona().model_dump() | {kind: [told | claim]}
+    failed = find_failure(Persona.model_validate(fields), rich_user())
+    assert failed is not None
+    assert failed.reason is Failure.SENSITIVE
+
+
 def test_outcomes_become_rows_in_order() -> None:
     users = [rich_user("ann"), thin_user("bob"), UserEvidence("eve", ())]
     failed = Failed(Failure.SCHEMA, "confidence: too large")
