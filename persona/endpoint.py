@@ -66,6 +66,10 @@ class EndpointError(RuntimeError):
         self.outcomes = outcomes
 
 
+class NoCompletionError(Exception):
+    """Success by its status, but no completion: a gateway's page, or the error of one behind it."""
+
+
 class EndpointVerbalizer:
     """`Verbalizer` over HTTP.
 
@@ -212,8 +216,11 @@ class EndpointVerbalizer:
             if error.status_code in TRANSIENT:
                 raise TransientError(retry_after_s(error.response.headers)) from error
             raise
-        except (openai.APIConnectionError, openai.APIResponseValidationError) as error:
+        # ValueError: a body that is no JSON, cut off by a proxy.
+        except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
             raise TransientError from error
+        if not _is_completion(completion):
+            raise TransientError from NoCompletionError()
         if completion.usage is not None:
             self._spent["input_tokens"] += completion.usage.prompt_tokens
             self._spent["output_tokens"] += completion.usage.completion_tokens
@@ -277,6 +284,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         except (KeyError, ValueError):
             continue
     return None
+
+
+def _is_completion(answer: Any) -> bool:
+    """Whether an answer holds a message; the client takes any JSON, or text, for a completion."""
+    choices = getattr(answer, "choices", None) or [None]
+    return getattr(choices[0], "message", None) is not None
 
 
 def _status(error: BaseException | None) -> str:

@@ -24,6 +24,12 @@ from typing import Any, NamedTuple
 from persona.prompts import SYSTEM_PROMPT
 
 SCRIPT = "script_"
+# What gateways answer, with status 200, in place of a completion.
+NO_COMPLETIONS: dict[str, dict[str, Any] | bytes] = {
+    "page": b"<html>busy</html>",
+    "gatewayerror": {"error": {"message": "overloaded"}},
+    "nochoice": {"id": "1", "object": "chat.completion", "created": 0, "choices": []},
+}
 
 
 @dataclass
@@ -198,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
         elif step.startswith("http"):
             self._send(int(step[4:]), {"error": {"message": f"scripted {step}", "code": step}})
+        elif step in NO_COMPLETIONS:
+            self._send(200, NO_COMPLETIONS[step])
         elif step == "toolong":
             message = "This model's maximum context length is 4096 tokens."
             self._send(400, {"error": {"message": message, "code": "context_length_exceeded"}})
@@ -224,10 +232,11 @@ class _Handler(BaseHTTPRequestHandler):
                 },
             )
 
-    def _send(self, status: int, payload: dict[str, Any]) -> None:
-        content = json.dumps(payload).encode()
+    def _send(self, status: int, payload: dict[str, Any] | bytes) -> None:
+        is_page = isinstance(payload, bytes)
+        content = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if is_page else "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Retry-After-Ms", "1")  # the client's own first back-off is 0.5 s
         self.end_headers()

@@ -65,7 +65,10 @@ def test_a_good_reply_is_a_persona(server: ChatServer) -> None:
     assert (request["model"], request["temperature"], request["seed"]) == ("scripted", 0.0, 0)
 
 
-@pytest.mark.parametrize("script", ["fenced", "http429_ok", "http500_http503_ok", "drop_ok"])
+@pytest.mark.parametrize(
+    "script",
+    ["fenced", "http429_ok", "http500_http503_ok", "drop_ok", "page_gatewayerror_nochoice_ok"],
+)
 def test_transient_errors_are_retried_and_fences_forgiven(server: ChatServer, script: str) -> None:
     (outcome,) = verbalize(server, scripted(script))
     assert isinstance(outcome, Persona)
@@ -140,6 +143,11 @@ def test_a_model_that_obeys_injected_text_is_caught(server: ChatServer, place: i
     assert good == alone
     assert isinstance(failed, Failed)
     assert CANARY.lower() not in failed.detail.lower()
+
+
+def test_an_endless_page_in_place_of_completions_stops_the_step(server: ChatServer) -> None:
+    with pytest.raises(EndpointError, match=r"NoCompletionError.*run again"):
+        verbalize(server, scripted("page"), patience_s=0.2)
 
 
 @pytest.mark.parametrize("status", ["http401", "http404", "http500"])
