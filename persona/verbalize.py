@@ -31,6 +31,7 @@ from persona.endpoint import EndpointError
 from persona.pictures import Pictures, extract_pictures, pictures_of
 from persona.serve import Answer, serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
+from persona.verbalizer import Failure
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
 
 ENDPOINT_USERS = 4  # in one call: a call costs as much as a request, and its users are one file
@@ -112,6 +113,8 @@ class _Work:
         self._mark = {MADE_BY: mark}
         self._outputs = {table.name: run.staged(table) for table in _OUTPUTS}
         self._folder = run.staged(PERSONAS).parent / "_batches"
+        self._refused: list[Path] = []  # batches that came back, until the endpoint served anybody
+        self._serves = False
 
     def finished(self, part: str) -> bool:
         """Whether all outputs of a part are staged."""
@@ -135,6 +138,15 @@ class _Work:
             path = self._path(batch.part, table, batch.index)
             path.parent.mkdir(parents=True, exist_ok=True)
             table.write(path.parent, rows, path.stem, _as_metadata(spent))
+        if personas.num_rows or set(quarantine.column("reason").to_pylist()) - {Failure.REFUSED}:
+            self._serves = True
+        if not self._serves:
+            self._refused.append(self._path(batch.part, QUARANTINE, batch.index))
+
+    def take_back(self) -> None:
+        """Have users asked again whom an endpoint refused that has served nobody."""
+        for path in [] if self._serves else self._refused:
+            path.unlink(missing_ok=True)
 
     def pictures(self, part: str) -> Path:
         """Folder of the small pictures of a part."""
@@ -182,6 +194,7 @@ def _stream(handle: DeploymentHandle, batches: Iterator[_Batch], calls: int, wor
             _collect(handle, *under_way.popleft(), work)
     except EndpointError:
         _rescue(under_way, work)
+        work.take_back()
         raise
 
 

@@ -30,7 +30,7 @@ from persona.items import UserEvidence, evidence_table, group_users
 from persona.serve import _serve_is_up
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
 from persona.verbalize import user_batches, verbalize
-from persona.verbalizer import outcome_tables
+from persona.verbalizer import Failed, Failure, outcome_tables
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from tests.persona.examples import image, rich_user, subreddit, thin_user
 from tests.persona.synthetic import make_run, publish_staged
@@ -105,6 +105,46 @@ def test_batches_hold_whole_users(batch_users: int) -> None:
     ids = [user.user_id for user in users]
     assert read == [ids[start : start + batch_users] for start in range(0, 7, batch_users)]
     assert list(user_batches(evidence_table([]), batch_users)) == []
+
+
+class Scripted:
+    """A handle, and the response to every call: each user of a call is dealt with alike."""
+
+    def __init__(self, *steps: str) -> None:
+        self._steps = iter(steps)
+
+    def remote(self, evidence: pa.Table, pictures: object) -> Scripted:
+        self._users = list(group_users(evidence))
+        return self
+
+    def result(
+        self, timeout_s: float | None = None
+    ) -> tuple[pa.Table, pa.Table, dict[str, int], str]:
+        told = next(self._steps)
+        failed = Failed(Failure.REFUSED, "the server refused the request (HTTP 400)")
+        outcomes = {"ok": verbalize_user(thin_user(), 0), "refused": failed}
+        users = [] if told == "dead" else self._users
+        tables = outcome_tables(users, [outcomes[told] for _ in users], "scripted")
+        return (*tables, {}, "refuses everybody" if told == "dead" else "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept"),
+    [
+        (("refused", "refused", "dead"), []),
+        (("refused", "ok", "dead"), ["user0000", "user0001", "user0002", "user0003"]),
+    ],
+)
+def test_an_endpoint_that_refuses_everybody_marks_nobody_done(
+    tmp_path: Path, steps: tuple[str, ...], kept: list[str]
+) -> None:
+    work = step._Work(make_run(tmp_path), "mark")
+    evidence = user_batches(evidence_table(distinct(6)), 2)
+    batches = (step._Batch("part", i, rows, {}) for i, rows in enumerate(evidence))
+    handle: Any = Scripted(*steps)
+    with pytest.raises(EndpointError, match="refuses everybody"):
+        step._stream(handle, batches, 1, work)
+    assert sorted(set(work.users("part").to_pylist())) == kept
 
 
 @pytest.mark.engine
