@@ -71,6 +71,7 @@ def erase_user(root: Path, user_id: str, archives: Sequence[Path] = ()) -> Erase
     removed: dict[str, int] = {}
     run = Run(root=root)
     shutil.rmtree(root / ".staging", ignore_errors=True)  # unfinished work, and what was retired
+    _undo_swaps(root / "artifacts")
     own = own_images(run, user_id)
     # Before the tables beside them, which name the urls of their keys.
     for path in sorted(path for folder in archives for path in folder.rglob("*.tar")):
@@ -189,6 +190,18 @@ def _swap(folder: Path) -> None:
         folder.rename(old)
         made.rename(folder)
         shutil.rmtree(old)
+
+
+def _undo_swaps(artifacts: Path) -> None:
+    """Put back what a killed erasure had moved aside, and remove what it left."""
+    for place in ("*", "*/*"):  # folders, and versions of folders
+        for old in artifacts.glob(f"{place}.old"):
+            if old.with_suffix("").exists():
+                shutil.rmtree(old)
+            else:
+                old.rename(old.with_suffix(""))
+        for made in artifacts.glob(f"{place}.next"):
+            shutil.rmtree(made)
 
 
 def find_traces(root: Path, user_id: str) -> Search:

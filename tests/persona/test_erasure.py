@@ -109,6 +109,31 @@ def test_one_user_is_erased_and_everybody_else_is_as_before(root: Path) -> None:
     assert erase_user(root, ANN).removed == {}
 
 
+@pytest.mark.parametrize("name", ["persona_store", "graph_store"])
+@pytest.mark.parametrize("renames", [1, 2])
+def test_an_erasure_killed_while_it_swaps_is_finished_by_the_next(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, renames: int
+) -> None:
+    rename, done = Path.rename, []
+
+    def killed(path: Path, target: Path) -> Path:
+        told = rename(path, target)
+        if path.name in (name, f"{name}.next"):
+            done.append(path.name)
+            if len(done) == renames:
+                raise KeyboardInterrupt
+        return told
+
+    before = others(root)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "rename", killed)
+        erase_user(root, ANN)
+    erase_user(root, ANN)
+    assert others(root) == before
+    assert ANN not in GraphStore.open(GRAPH_STORE.path(Run(root=root))).user_ids()
+    assert not list((root / "artifacts").glob("*.old"))
+
+
 def test_pictures_go_unless_somebody_else_posted_them_too(root: Path) -> None:
     run = Run(root=root)
     media = MEDIA.read(run)
