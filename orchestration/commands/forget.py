@@ -65,14 +65,17 @@ def forget(
 
 
 def _user_id(user: str, is_id: bool, key_file: Path, roots: list[Path]) -> str:
-    """The pseudonym: of a name, unless it looks like a pseudonym that a root knows."""
+    """The pseudonym: of a name, unless it is a pseudonym that a root or a tombstone knows."""
+    from pipelines.forgotten import forgotten_ids
     from pipelines.pseudonym import Pseudonyms
 
     pseudonyms = Pseudonyms.from_file(key_file)
     looks = _ID.fullmatch(user) is not None
     if is_id and not looks:
         raise ConfigError(f"--id {user!r}: expected 16 characters of a-z and 2-7")
-    if is_id or (looks and any(_knows(root, user) for root in roots)):
+    if is_id or user in forgotten_ids(key_file):  # an erasure that was killed is run again
+        return user
+    if looks and any(_knows(root, user) for root in roots):
         return user
     return pseudonyms.user_id(user.removeprefix("/").removeprefix("u/"))
 

@@ -202,6 +202,7 @@ def test_the_command_erases_by_name_or_id_and_leaves_a_tombstone(root: Path) -> 
         return result.output
 
     assert f"no trace of {ANN}" in forget(ANN)  # known here, so it is an id
+    assert f"no trace of {ANN}" in forget(ANN)  # and by its tombstone
     named = Pseudonyms.from_file(key).user_id("Somebody")
     assert f"no trace of {named}" in forget("u/somebody")
     unknown = user_id(77)  # looks like an id, but nobody knows it: a name
