@@ -26,7 +26,7 @@ MIN_BATCH_ROWS = 10_000  # an upsert of 1,000 rows costs nearly as much as one o
 
 def index_personas(config: StoreConfig, resources: PersonaResources, run: Run) -> Counts:
     """Step: PERSONAS, EVIDENCE, USER_EMBEDDINGS -> PERSONA_STORE, with the history of the last."""
-    keys = PERSONAS.read(run, columns=["user_id", "evidence_hash", "verbalizer"])
+    keys = persona_keys(run)
     schema = USER_EMBEDDINGS.dataset(run).schema
     dims = (schema.field(VECTORS[0]).type.list_size, schema.field(VECTORS[1]).type.list_size)
     store = carried_store(PERSONA_STORE.path(run), run.staged(PERSONA_STORE), dims)
@@ -139,11 +139,24 @@ def store_rows(
     return pa.table(columns, schema=store_schema(*dims).with_metadata(None))
 
 
+def persona_keys(run: Run) -> pa.Table:
+    """What a version of PERSONAS depends on; of the texts their digests, for all are too many."""
+    names = ["user_id", "evidence_hash", "verbalizer"]
+    schema = pa.schema([(name, pa.string()) for name in (*names, "digest")])
+    batches = []
+    for batch in PERSONAS.dataset(run).to_batches(columns=[*names, "persona"]):
+        texts = batch.column("persona").to_pylist()
+        digests = [blake2b(text.encode(), digest_size=8).hexdigest() for text in texts]
+        columns = [*(batch.column(name) for name in names), pa.array(digests, pa.string())]
+        batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return pa.Table.from_batches(batches, schema)
+
+
 def run_version(keys: pa.Table) -> str:
-    """Content address of a set of personas: the same evidence and verbalizers, the same version."""
+    """Content address of a set of personas: the same texts and evidence, the same version."""
     ordered = keys.sort_by("user_id")
     digest = blake2b(digest_size=8)
-    for name in ("user_id", "evidence_hash", "verbalizer"):
+    for name in ("user_id", "evidence_hash", "verbalizer", "digest"):
         digest.update("\n".join(ordered.column(name).to_pylist()).encode() + b"\x1e")
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from persona.config import EvidenceConfig, PersonaResources, StoreConfig
 from persona.errors import StoreBusyError
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
-from persona.indexing import evidence_json, index_personas, run_version
+from persona.indexing import evidence_json, index_personas, persona_keys, run_version
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.schema import Persona
 from persona.store import PersonaStore
@@ -162,9 +163,27 @@ def test_the_version_is_of_content_not_of_time(tmp_path: Path) -> None:
         assert row is not None
         versions.append(row["run_version"])
     assert versions[0] == versions[1]
-    keys = PERSONAS.read(run, columns=["user_id", "evidence_hash", "verbalizer"])
+    keys = persona_keys(run)
     assert run_version(keys) == versions[0]
     assert run_version(keys.slice(1)) != versions[0]
+
+
+def test_personas_made_otherwise_of_the_same_evidence_are_a_new_run(tmp_path: Path) -> None:
+    run = filled_run(tmp_path)
+    first = indexed(run)[0].get(user_id(0))
+    publish_staged(run, PERSONA_STORE)
+    users = list(group_users(EVIDENCE.read(run)))
+    told = outcome_tables(users, [verbalize_user(user, 99) for user in users], "grounded")[0]
+    shutil.rmtree(PERSONAS.path(run))
+    PERSONAS.path(run).mkdir()
+    PERSONAS.write(PERSONAS.path(run), told)
+    store, _ = indexed(run)
+    second = store.get(user_id(0))
+    assert first is not None and second is not None
+    assert first["persona"] != second["persona"]
+    for row in (first, second):
+        then = store.get_at(user_id(0), row["run_version"])
+        assert then is not None and then["persona"] == row["persona"]
 
 
 def test_upserts_replace_and_add(tmp_path: Path) -> None:
