@@ -22,6 +22,7 @@ from lancedb.index import FTS, BTree, IvfPq
 from numpy.typing import NDArray
 
 from persona.errors import StoreBusyError
+from persona.items import slug
 from persona.store_tables import (
     HISTORY,
     HISTORY_SCHEMA,
@@ -243,12 +244,15 @@ class PersonaStore:
         if column not in VECTORS:
             raise ValueError(f"column={column!r}: expected one of {VECTORS}")
         length = self._table.schema.field(column).type.list_size
-        query = np.asarray(vector, np.float32)
+        query = np.asarray(vector, np.float64)
         if query.shape != (length,):
             raise ValueError(f"vector of shape {query.shape}: {column} holds {length} dimensions")
-        if not np.isfinite(query).all() or not query.any():
+        longest = np.abs(query).max()
+        if not np.isfinite(longest) or not longest:
             raise ValueError("vector: expected finite numbers that are not all zero")
-        found = self._table.search(query, vector_column_name=column).distance_type("cosine")
+        query = query / longest  # so that no square of it is lost in single precision, or infinite
+        unit = (query / np.linalg.norm(query)).astype(np.float32)
+        found = self._table.search(unit, vector_column_name=column).distance_type("cosine")
         return self._hits(found.nprobes(NUM_PROBES).refine_factor(REFINE), "_distance", k, where)
 
     def search_both(
@@ -326,17 +330,17 @@ class PersonaStore:
 
 
 def filters(where: Mapping[str, str]) -> str:
-    """A condition on rows: facets and `verbalizer` by value, e.g. {"palette": "neon"}.
+    """A condition on rows: facets and `verbalizer` by value, e.g. {"palette": "golden hour"}.
 
     Raises:
-        ValueError: A facet is not a plain word.
+        ValueError: A facet has no letter or digit in it.
     """
     conditions = []
     for name, value in where.items():
         if name == "verbalizer":
             conditions.append(f"verbalizer = {literal(value)}")
-        elif name.replace("_", "").replace("-", "").isalnum():
-            conditions.append(f"array_has(facets, {literal(f'{name}={value}')})")
+        elif slug(name):
+            conditions.append(f"array_has(facets, {literal(f'{slug(name)}={slug(value)}')})")
         else:
             raise ValueError(f"filter {name!r}: expected `verbalizer` or the name of a facet")
     return " AND ".join(conditions)
