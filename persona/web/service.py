@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,7 @@ from persona.web import messages as m
 from pipelines.contract import MissingInputError, Run
 
 ROW_COLUMNS = tuple(m.PersonaAnswer.model_fields)
+_PARTS = ("_places", "sees", "_clip", "_newcomers", "_facets")
 LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -85,6 +87,9 @@ class PersonaService:
         inode = path.stat().st_ino if path.exists() else -1
         if self._opened is None or self._opened[0] != inode:
             self._opened = (inode, PersonaStore.open(path))
+            with self._lock:  # all that was loaded beside the last store was of its run
+                for name in _PARTS:
+                    self.__dict__.pop(name, None)
         return self._opened[1]
 
     def count(self) -> int:
@@ -188,19 +193,29 @@ class PersonaService:
         urls = [i["text"] for i in items if (i["kind"], i["evidence_id"]) == (IMAGE, evidence_id)]
         if not urls or not self._archive:
             return None
-        place = self._places.get(urls[0])
+        place = self._place(urls[0])
         status, content = ArchiveReader().answer(place) if place else (404, b"")
         return small_jpeg(content) if 200 <= status < 300 else None
 
+    def _place(self, url: str) -> Place | None:
+        """Where a picture lies; looked for again if its shard was written anew, as erasure does."""
+        when_ns, places = self._places
+        place = places.get(url)
+        if place is None or (place.file.exists() and place.file.stat().st_mtime_ns < when_ns):
+            return place
+        self.__dict__.pop("_places", None)
+        return self._places[1].get(url)
+
     @cached_property
-    def _places(self) -> dict[str, Place]:
-        """Where each picture that evidence names lies in the archive."""
+    def _places(self) -> tuple[int, dict[str, Place]]:
+        """Where each picture that evidence names lies in the archive, and since when that holds."""
+        when_ns = time.time_ns()
         urls: set[str] = set()
         for batch in self.store().batches():
             for text in batch.column("evidence").to_pylist():
                 urls.update(item["text"] for item in json.loads(text) if item["kind"] == IMAGE)
         found = locate(archive_files(Path(self._archive)), pl.Series(sorted(urls), dtype=pl.String))
-        return {
+        return when_ns, {
             row["url"]: Place(file=Path(row["file"]), row_group=row["row_group"], row=row["row"])
             for row in found.iter_rows(named=True)
         }

@@ -6,15 +6,19 @@ import base64
 import io
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
+from persona.erasure import erase_user
+from persona.grounded import GroundedVerbalizer
 from persona.schema import Persona
 from persona.store import PersonaStore
 from persona.tables import PERSONA_STORE
+from persona.web.service import PersonaService
 from pipelines.contract import Run
 from tests.persona.synthetic import user_id
 from tests.persona.web.served import NUM_USERS, jpeg, served
@@ -217,3 +221,38 @@ def test_a_store_published_anew_is_read_at_once(root: Run, tmp_path: Any) -> Non
         path.with_name("next").rename(path)
         assert running.client.get(f"/personas/{user_id(0)}").status_code == 404
         assert running.client.get(f"/personas/{user_id(1)}").status_code == 200
+
+
+def test_what_was_loaded_of_a_run_goes_with_its_store(root: Run, tmp_path: Path) -> None:
+    own = Run(root=tmp_path / "run")
+    shutil.copytree(root.root, own.root)
+    service = PersonaService(own.root, GroundedVerbalizer(0))
+    loaded = service.newcomers
+    assert service.newcomers is loaded
+    path = PERSONA_STORE.path(own)
+    PersonaStore.open(path).without([user_id(0)], path.with_name("next"), index_rows=1000)
+    path.rename(path.with_name("old"))
+    path.with_name("next").rename(path)
+    assert service.row(user_id(0)) is None
+    assert service.newcomers is not loaded
+
+
+def test_after_an_erasure_everybody_has_their_own_pictures_still(root: Run, tmp_path: Path) -> None:
+    shutil.copytree(root.root, tmp_path / "run")
+    shutil.copytree(root.root.parent / "archive", tmp_path / "archive")
+    service = PersonaService(
+        tmp_path / "run", GroundedVerbalizer(0), archive=str(tmp_path / "archive")
+    )
+
+    def pictures() -> dict[str, bytes | None]:
+        found: dict[str, bytes | None] = {}
+        for index in range(1, NUM_USERS):
+            row = service.persona(user_id(index)) or {"evidence": []}
+            ids = [i["evidence_id"] for i in row["evidence"] if i["kind"] == "image"]
+            found |= {id_: service.picture(user_id(index), id_) for id_ in ids}
+        return found
+
+    before = pictures()
+    assert len(set(before.values())) > 2
+    erase_user(tmp_path / "run", user_id(0), [tmp_path / "archive"])
+    assert pictures() == before
