@@ -107,7 +107,9 @@ class Guard:
         self._in_flight += 1
         try:
             self._admit(scope)
-            body = await self._body(scope, receive)
+            # What is open to everybody takes no body; waiting for one would hold a place of others.
+            is_open = scope["path"] in OPEN_PATHS
+            body = receive if is_open else await self._body(scope, receive)
             await self._app(scope, body, sending)
         except RefusedError as refused:
             await _answer(refused, sending)

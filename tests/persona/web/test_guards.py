@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from persona.web.config import ApiConfig, read_keys
-from persona.web.guards import RateLimit
+from persona.web.guards import Guard, RateLimit
+from persona.web.metrics import Metrics
 from pipelines.contract import ConfigError
 
 
@@ -63,3 +65,30 @@ def test_no_key_is_in_its_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_keys(str(tmp_path / "keys"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_open_to_everybody_waits_for_no_body() -> None:
+    """Else bodies that never end would hold every place."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 405, "headers": []})
+
+    async def never() -> dict[str, Any]:
+        raise AssertionError("the body was waited for")
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    guard = Guard(
+        app,
+        keys=("an-api-key-of-the-team",),
+        rate=RateLimit(1.0, 1),
+        max_body_bytes=1000,
+        max_in_flight=1,
+        metrics=Metrics(),
+    )
+    headers = [(b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "method": "POST", "path": "/healthz", "headers": headers}
+    asyncio.run(guard(scope, never, send))
+    assert [message["status"] for message in sent] == [405]
