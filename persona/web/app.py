@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from persona.web.metrics import CONTENT_TYPE, Metrics
 from persona.web.service import Newcomer, PersonaService, UnavailableError
 from pipelines.contract import ContractError
 
+LOGGER = logging.getLogger(__name__)
 SIMILAR_USERS = 5
 PAGE = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 
@@ -211,16 +213,23 @@ def add_page(app: FastAPI, service: PersonaService, metrics: Metrics) -> None:
 
 
 def add_errors(app: FastAPI) -> None:
-    """Every error as `{"error": {"code", "message"}}`; messages never repeat what was sent."""
+    """Every error as `{"error": {"code", "message"}}`; messages never repeat what was sent.
+
+    Nor do they say where the model is, which the endpoint's errors, and traces from Serve, do.
+    """
     statuses: dict[type[Exception], tuple[int, str]] = {
         ContractError: (422, "invalid"),
         ValueError: (422, "invalid"),
         UnavailableError: (503, "unavailable"),
-        EndpointError: (503, "model_unavailable"),
         StoreBusyError: (503, "store_busy"),
     }
     for kind, (status, code) in statuses.items():
         app.add_exception_handler(kind, _told(status, code))
+
+    @app.exception_handler(EndpointError)
+    async def no_model(_: Request, error: EndpointError) -> JSONResponse:
+        LOGGER.warning("%s", error)
+        return _problem(503, "model_unavailable", "the model does not answer; try again later")
 
     @app.exception_handler(RefusedError)
     async def refused(_: Request, error: RefusedError) -> JSONResponse:

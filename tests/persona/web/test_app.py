@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,16 @@ import httpx
 import pytest
 from PIL import Image
 
+from persona.endpoint import EndpointError
 from persona.erasure import erase_user
 from persona.grounded import GroundedVerbalizer
+from persona.items import UserEvidence
 from persona.schema import Persona
 from persona.store import PersonaStore
 from persona.tables import PERSONA_STORE
+from persona.verbalizer import Outcome
+from persona.web.app import build_app
+from persona.web.config import ApiConfig
 from persona.web.service import PersonaService
 from pipelines.contract import Run
 from tests.persona.synthetic import user_id
@@ -256,3 +263,22 @@ def test_after_an_erasure_everybody_has_their_own_pictures_still(root: Run, tmp_
     assert len(set(before.values())) > 2
     erase_user(tmp_path / "run", user_id(0), [tmp_path / "archive"])
     assert pictures() == before
+
+
+class Dead(GroundedVerbalizer):
+    """A verbalizer whose endpoint does not serve."""
+
+    async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
+        raise EndpointError("base_url='http://10.0.0.7:8000/v1' after 3 retries")
+
+
+def test_a_dead_model_is_told_without_saying_where_it_is(root: Run) -> None:
+    app: Any = build_app(ApiConfig(root=str(root.root)), PersonaService(root.root, Dead(0)))
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            return await client.post("/users", json={"subreddits": [{"name": "neonnights"}]})
+
+    told = problem(asyncio.run(ask()))
+    assert told == (503, "model_unavailable", "the model does not answer; try again later")
