@@ -88,9 +88,16 @@ class Crowd:
 
         What is hidden may not be inferred from neighbours, either.
         """
-        hidden = self.hidden(attended(inputs.salient, inputs.bands))
         keys = ["user_id", "subreddit"]
-        # An image may lie where its user hardly is, so that `hidden` has nothing of it.
+        told = attended(inputs.salient, inputs.bands)
+        # An image may lie where its user hardly is: counted among nobody's, it is the first to go.
+        elsewhere = (
+            inputs.images.select(keys)
+            .unique(maintain_order=True)
+            .join(told, on=keys, how="anti", maintain_order="left")
+        )
+        place = 2 * _LAST + pl.int_range(pl.len(), dtype=pl.Int64).over("user_id")
+        hidden = self.hidden(pl.concat([told, elsewhere.with_columns(rank=place)]))
         common = inputs.images.with_row_index("row").join(self._codes, on="subreddit", how="semi")
         rows = common.join(hidden, on=keys, how="anti").sort("row")
         bands = inputs.bands.with_columns(subreddit=band_id(pl.col("kind"), pl.col("value")))

@@ -129,6 +129,26 @@ def test_images_stay_where_enough_users_are(tmp_path: Path) -> None:
     assert list(kept.hidden.iter_rows()) == [("ann", "baking")]
 
 
+def test_an_image_makes_no_rare_pair_with_what_its_user_attends_to(tmp_path: Path) -> None:
+    users = {f"u{i}": ["jazz", "chess"] for i in range(2)} | {f"v{i}": ["baking"] for i in range(2)}
+    users["ann"] = ["jazz"]
+    columns = {"user_id": ["ann"] * 2, "image_id": ["a", "b"], "url": ["a", "b"]}
+    shard = ShardInputs(
+        user_ids=["ann"],
+        clip=np.zeros((1, 4), np.float32),
+        z=np.zeros((1, 3), np.float32),
+        has_images=np.array([True]),
+        salient=frame({"ann": users["ann"]}),
+        snippets=pl.DataFrame(pl.from_arrow(SNIPPETS.empty())),
+        images=pl.DataFrame({**columns, "phash": [1, 2], "subreddit": ["baking", "chess"]}),
+        image_vectors=np.zeros((2, 4), np.float32),
+    )
+    kept, rules = crowd(users, 2, tmp_path).hide(shard)
+    assert kept.images["subreddit"].to_list() == ["chess"]
+    assert kept.salient["subreddit"].to_list() == ["jazz"]
+    assert rules == {COMBINATION: 1}
+
+
 @pytest.mark.parametrize("min_users", [-1, 256])
 def test_k_fits_a_byte(min_users: int) -> None:
     with pytest.raises(ConfigError, match=f"min_users={min_users}: expected 0 to 255"):
