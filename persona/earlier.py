@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from persona.config import VerbalizeConfig
 from persona.items import group_users
+from persona.privacy import mentions_sensitive
 from persona.prompts import REPAIR_PROMPT, SYSTEM_PROMPT
 from persona.schema import persona_json_schema
 from persona.tables import PERSONAS
@@ -84,13 +86,19 @@ class Earlier:
         return Split(fresh, pa.Table.from_pylist(kept, schema=PERSONAS.schema), twins)
 
     def _rows(self, users: Iterable[str]) -> list[dict[str, Any]]:
-        """Earlier rows of some users; ids are sorted in files, so few row groups are read."""
+        """Earlier rows of some users; ids are sorted in files, so few row groups are read.
+
+        Not of those whose persona says what has been listed as sensitive since it was made.
+        """
         if self._dataset is None:
             return []
         wanted = pa.array(sorted(users), pa.string())
         user = ds.field("user_id")
         between = (user >= wanted[0]) & (user <= wanted[-1])
-        rows: list[dict[str, Any]] = self._dataset.to_table(
+        table = self._dataset.to_table(
             columns=PERSONAS.schema.names, filter=between & user.isin(wanted)
-        ).to_pylist()
+        )
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        rows: list[dict[str, Any]] = frame.filter(~mentions_sensitive(pl.col("persona"))).to_dicts()
         return rows
