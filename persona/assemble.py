@@ -25,7 +25,7 @@ from persona.config import EvidenceConfig
 from persona.demographics import BANDS, band_rows, states_any
 from persona.items import IMAGE, SNIPPET, SUBREDDIT, TAG, tag_id
 from persona.neighbours import Anchors, neighbour_rows
-from persona.privacy import mentions_sensitive, sensitive_category
+from persona.privacy import mentions_sensitive, reaches_somebody, sensitive_category
 from persona.tables import EVIDENCE
 from persona.taste import (
     Floats,
@@ -112,7 +112,8 @@ def assemble(
         .join(spent, on="user_id", how="left")
         .with_columns(budget=config.token_budget - pl.col("spent").fill_null(0).cast(pl.Int64))
     )
-    harmless = inputs.snippets.filter(~mentions_sensitive(pl.col("text")))
+    text = pl.col("text")
+    harmless = inputs.snippets.filter(~mentions_sensitive(text) & ~reaches_somebody(text))
     harmless = harmless.filter(~states_any(harmless["text"]))
     written = subreddit_rows(divide_budget(shares), harmless)
     rows = pl.concat([written, visual]).sort("user_id", "order", maintain_order=True)

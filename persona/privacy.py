@@ -27,6 +27,9 @@ _CONTACT = re.compile(
     re.IGNORECASE,
 )
 
+# Stricter in what users wrote, where a date or a link is no reason to leave a text out.
+_REACHED = r"[\w.+-]+@[\w-]+\.\w+|\+\d[\d\s().-]{7,}\d|\b\d{3}\)?[\s.-]+\d{3}[\s.-]\d{4}\b"
+
 
 def _load() -> dict[str, dict[str, list[str]]]:
     loaded = json.loads(files("persona").joinpath("sensitive.json").read_text("utf-8"))
@@ -131,6 +134,11 @@ def mentions_sensitive(text: pl.Expr) -> pl.Expr:
 def shows_contact(text: str) -> bool:
     """Whether a text holds a link, an address, a user's name or a telephone number."""
     return bool(_CONTACT.search(text))
+
+
+def reaches_somebody(text: pl.Expr) -> pl.Expr:
+    """Whether what users wrote holds an address or a telephone number, for a whole column."""
+    return text.str.contains(_REACHED)
 
 
 def quotes(texts: Iterable[str], sources: Iterable[str]) -> bool:

@@ -127,7 +127,11 @@ def test_sensitive_sources_leave_no_trace(tmp_path: Path) -> None:
         attention={"depression": 0.6, "neonnights": 0.3, "u_someone": 0.1},
         snippets={
             "depression": ("A text that is not sensitive by itself.",),
-            "neonnights": ("My kids love it.", "Such a glow over the street."),
+            "neonnights": (
+                "My kids love it.",
+                "Prints of it: write to ann@example.net",
+                "Such a glow over the street.",
+            ),
         },
     )
     counts, users = build(tmp_path, [user, *world(5)[1:]])
@@ -135,7 +139,7 @@ def test_sensitive_sources_leave_no_trace(tmp_path: Path) -> None:
     assert {item.subreddit for item in items if item.subreddit} == {"neonnights"}
     assert [i.text for i in items if i.kind == "snippet"] == ["Such a glow over the street."]
     left_out = {name: count for name, count in counts.metrics.items() if count}
-    assert left_out == {"sensitive_subreddits": 2.0, "sensitive_snippets": 1.0}
+    assert left_out == {"sensitive_subreddits": 2.0, "sensitive_snippets": 2.0}
 
 
 def test_users_of_sensitive_communities_alone_are_counted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from persona.privacy import (
     is_public_subreddit,
     mentions_sensitive,
     quotes,
+    reaches_somebody,
     sensitive_categories,
     sensitive_category,
     shows_contact,
@@ -101,6 +102,21 @@ def test_profiles_and_malformed_names_are_no_communities(name: str, public: bool
 )
 def test_traces_of_contact(text: str, shown: bool) -> None:
     assert shows_contact(text) is shown
+
+
+@pytest.mark.parametrize(
+    ("text", "reaches"),
+    [
+        ("mail me at a.b+c@example.net", True),
+        ("call (555) 010-9999 or so", True),
+        ("call +44 20 7946 0958", True),
+        ("see https://example.net/a", False),
+        ("on 2019-10-12, 1 000 000 of them, by @ or at 3:45", False),
+    ],
+)
+def test_texts_with_an_address_or_a_number_are_told(text: str, reaches: bool) -> None:
+    column = pl.DataFrame({"text": [text]}).select(reaches_somebody(pl.col("text")))
+    assert column.item() is reaches
 
 
 def test_six_words_in_a_row_are_a_quote() -> None:
