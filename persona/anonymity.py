@@ -38,11 +38,14 @@ class Crowd:
         counts: Users by subreddit, of the whole population.
         min_users: k; what fewer users share is rare.
         scratch: File for the pairs.
+
+    Attributes:
+        rare: Subreddits of fewer users.
     """
 
     def __init__(self, counts: Mapping[str, int], min_users: int, scratch: Path) -> None:
         self._min_users = min_users
-        self._rare = sorted(name for name, count in counts.items() if count < min_users)
+        self.rare = frozenset(name for name, count in counts.items() if count < min_users)
         names = sorted(n for n, count in counts.items() if count >= min_users and _may_be_stated(n))
         self._codes = pl.DataFrame(
             {"subreddit": names, "code": range(len(names))},
@@ -66,7 +69,7 @@ class Crowd:
 
         Of a rare pair the subreddit of less attention is hidden, unless its other half is.
         """
-        rare = attended.filter(pl.col("subreddit").is_in(self._rare)).select(
+        rare = attended.filter(pl.col("subreddit").is_in(sorted(self.rare))).select(
             "user_id", "subreddit", rule=pl.lit(RARE)
         )
         pairs = self._pairs(attended)

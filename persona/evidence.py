@@ -52,6 +52,8 @@ def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run
         EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
     anchors = load_anchors(run)
     crowd = _crowd(tables, shards, config.min_users, scratch / "pairs")
+    if crowd is not None:
+        anchors = anchors.without(crowd.rare)
     told, rows, dropped = 0, 0, Counter({RARE: 0, COMBINATION: 0})
     for shard in shards:
         inputs = tables.read(shard, vocabulary)

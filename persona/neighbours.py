@@ -7,8 +7,8 @@ them than of users at large: nothing rests on any one neighbour.
 # ruff: noqa: N815 - names of arrays end in their axes.
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -60,6 +60,12 @@ class Anchors:
             if user in row and name in column:
                 attends_AS[row[user], column[name]] = True
         return cls(tuple(user_ids), z_Ad, tuple(names), attends_AS)
+
+    def without(self, subreddits: Collection[str]) -> Anchors:
+        """The same users without some subreddits: those of too few users to be stated."""
+        kept = [place for place, name in enumerate(self.subreddits) if name not in subreddits]
+        names = tuple(self.subreddits[place] for place in kept)
+        return replace(self, subreddits=names, attends_AS=self.attends_AS[:, kept])
 
 
 def neighbour_rows(

@@ -218,3 +218,23 @@ def test_what_is_hidden_is_not_inferred_from_neighbours(
     told = built[user_id(24)]
     assert {item.text for item in told.of("subreddit")} == {"chess"}
     assert all(item.text != "baking" for item in told.of("neighbour"))
+
+
+def test_what_is_rare_is_not_inferred_of_anybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baking has twelve users: few where fewer than 20 are too few."""
+    monkeypatch.setattr(evidence, "MIN_HIDING", 10)
+    ids = [f"a{i:03d}" for i in range(60)]
+    salient = pl.DataFrame(
+        [(user, "baking") for user in ids[:15]], schema=["user_id", "subreddit"], orient="row"
+    )
+    z_Ad = np.zeros((60, 3), np.float32)
+    z_Ad[:, 0], z_Ad[:15, 0], z_Ad[:15, 1] = -1.0, 0.6, 0.8
+    monkeypatch.setattr(evidence, "load_anchors", lambda run: Anchors.of(ids, z_Ad, salient))
+    inferred = {}
+    for min_users in (5, 20):
+        _, built = build(tmp_path / str(min_users), population(), 100, min_users)
+        told = [user.of("neighbour") for user in built.values()]
+        inferred[min_users] = {item.text for items in told for item in items}
+    assert inferred == {5: {"baking"}, 20: set()}
