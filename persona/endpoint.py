@@ -166,7 +166,7 @@ class EndpointVerbalizer:
         """What `read` makes of the reply, or of the one repair that a refused reply is given."""
         reply, failed = await self._ask(messages, form)
         outcome = failed or read(reply)
-        if isinstance(outcome, Failed) and outcome.reason in _REPAIRABLE:
+        if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
             self._spent["repairs"] += 1
             again = repair_messages(messages, reply, outcome.detail)
             reply, failed = await self._ask(again, form)
@@ -239,7 +239,7 @@ class EndpointVerbalizer:
         return Failed(Failure.REFUSED, f"the server refused the request ({_status(error)})")
 
 
-_REPAIRABLE = frozenset(Failure) - {Failure.TOO_LONG, Failure.REFUSED, Failure.NOTHING_TO_SAY}
+REPAIRABLE = frozenset(Failure) - {Failure.TOO_LONG, Failure.REFUSED, Failure.NOTHING_TO_SAY}
 
 
 def read_reply(reply: str, user: UserEvidence) -> Outcome:

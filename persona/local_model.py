@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import read_reply
+from persona.endpoint import REPAIRABLE, read_reply
 from persona.items import UserEvidence
-from persona.prompts import Message, persona_messages
+from persona.prompts import Message, persona_messages, repair_messages
 from persona.schema import persona_json_schema
 from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError
@@ -75,7 +75,7 @@ class LocalVerbalizer:
         return self._config.model
 
     def spent(self) -> dict[str, int]:
-        """Requests and tokens since this was last asked."""
+        """Requests, repairs and tokens since this was last asked."""
         spent = dict(self._spent)
         self._spent.clear()
         return spent
@@ -88,19 +88,28 @@ class LocalVerbalizer:
     def _verbalize(self, user: UserEvidence) -> Outcome:
         if not user.items:
             return Failed(Failure.NOTHING_TO_SAY, "no evidence")
-        reply, is_whole = self.reply(user)
+        messages = persona_messages(user)
+        reply, outcome = self._attempt(user, messages)
+        if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
+            self._spent["repairs"] += 1
+            again = repair_messages(messages, reply, outcome.detail)
+            _, outcome = self._attempt(user, again)
+        return outcome
+
+    def _attempt(self, user: UserEvidence, messages: list[Message]) -> tuple[str, Outcome]:
+        reply, is_whole = self.reply(user, messages)
         if not is_whole:
-            return Failed(Failure.TRUNCATED, "the reply was cut off")
-        return read_reply(reply, user)
+            return reply, Failed(Failure.TRUNCATED, "the reply was cut off; be shorter")
+        return reply, read_reply(reply, user)
 
     @torch.inference_mode()
-    def reply(self, user: UserEvidence) -> tuple[str, bool]:
+    def reply(self, user: UserEvidence, messages: list[Message]) -> tuple[str, bool]:
         """The model's JSON, and whether it came to its end."""
         from xgrammar.contrib.hf import LogitsProcessor
 
         schema = json.dumps(own_schema(user))
         grammar = self._compiler.compile_json_schema(schema, any_whitespace=False)
-        encoded = self._tokenizer(self._prompt(persona_messages(user)), return_tensors="pt")
+        encoded = self._tokenizer(self._prompt(messages), return_tensors="pt")
         inputs = {name: encoded[name].to(self._model.device) for name in encoded}
         torch.manual_seed(self._config.seed)
         warm = self._config.temperature > 0

@@ -13,6 +13,7 @@ import torch
 
 from persona.config import VerbalizeConfig
 from persona.items import UserEvidence
+from persona.prompts import persona_messages
 from persona.schema import Persona
 from persona.verbalizer import Failed, Failure
 from pipelines.contract import ConfigError
@@ -62,7 +63,7 @@ def load(folder: Path, **settings: Any) -> LocalVerbalizer:
 def test_every_reply_obeys_the_schema_and_cites_own_evidence(folder: Path) -> None:
     verbalizer = load(folder, max_output_tokens=6000, temperature=1.0, seed=3)
     user = thin_user()
-    reply, is_whole = verbalizer.reply(user)
+    reply, is_whole = verbalizer.reply(user, persona_messages(user))
     assert is_whole
     jsonschema.validate(json.loads(reply), own_schema(user))
     spent = verbalizer.spent()
@@ -82,7 +83,8 @@ def test_outcomes_are_personas_or_named_failures(folder: Path) -> None:
 def test_a_reply_that_is_cut_is_told(folder: Path) -> None:
     verbalizer = load(folder, max_output_tokens=30)
     (outcome,) = asyncio.run(verbalizer.verbalize([rich_user()]))
-    assert outcome == Failed(Failure.TRUNCATED, "the reply was cut off")
+    assert outcome == Failed(Failure.TRUNCATED, "the reply was cut off; be shorter")
+    assert verbalizer.spent()["repairs"] == 1
 
 
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
