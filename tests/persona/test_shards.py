@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from graph.tables import SALIENT_SUBREDDITS
@@ -66,3 +68,28 @@ def test_users_outside_all_shards_are_left_out(tmp_path: Path) -> None:
     assert set(table.read(shards[0])["user_id"].to_pylist()) == {users[1].user_id}
     assert table.read(shards[1]).num_rows == 0
     assert table.read(shards[1]).column_names == COLUMNS
+
+
+def test_few_files_are_open_however_many_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    class Writer(pq.ParquetWriter):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            counts.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    monkeypatch.setattr("persona.shards._OPEN_FILES", 8)
+    monkeypatch.setattr("persona.shards.pq.ParquetWriter", Writer)
+    run = make_run(tmp_path)
+    users = world(60)
+    publish_world(run, users)
+    counts.clear()
+    shards = plan_shards(ids(*(user.user_id for user in users)), 1)
+    plain = UserTable(SALIENT_SUBREDDITS, run, COLUMNS)
+    spilled = UserTable(SALIENT_SUBREDDITS, run, COLUMNS)
+    spilled.spill(shards, tmp_path / "spill")
+    assert [spilled.read(shard) for shard in shards] == [plain.read(shard) for shard in shards]
+    assert len(counts) == 60
+    assert max(counts) < min(counts) + 8
