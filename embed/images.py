@@ -89,7 +89,9 @@ def embed_images(
         run.progress(done, images.height, "images")
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
-    num_shared = share_over_shards(folder, config.near_duplicate_bits, kept["image_id"])
+    posted = media.group_by("image_id").agg(pl.col("created_utc").min()).collect()
+    bits = config.near_duplicate_bits
+    num_shared = share_over_shards(folder, bits, kept["image_id"], posted)
     num_media = media.select(pl.len()).collect().item()
     return count(folder, plans, num_media, num_shared, damaged)
 
@@ -116,7 +118,7 @@ def worker_settings(
         max_pixels=config.max_pixels,
         batch_images=resources.batch_images,
         threads=resources.threads_per_actor,
-        near_duplicate_bits=config.near_duplicate_bits,
+        encode_once=config.near_duplicate_bits >= 0,
     )
 
 

@@ -1,8 +1,8 @@
 """Near-duplicates: which pictures share a vector, and with which.
 
 Two pictures are near-duplicates if their perceptual hashes differ in no more than a number of bits,
-and no mean colour of a quarter by more than one level in 32 (`embed.phash`). Of those in the order
-given, each takes the vector of the earliest one before it that has a vector of its own.
+and no mean colour of a quarter by more than one level in 32 (`embed.phash`). In the order in which
+they were posted, each takes the vector of the earliest one that has a vector of its own.
 
 With 2 bits, copies that were scaled or compressed again are found and other photographs are not;
 pictures that differ in small details alone, such as one template with two captions, mostly are.
@@ -25,41 +25,6 @@ from embed.tables import IMAGE_EMBEDDINGS
 HASH_BITS = 64
 Hashes = NDArray[np.uint64]
 Indices = NDArray[np.int64]
-
-
-class Seen:
-    """Pictures with vectors of their own, as they are met.
-
-    Args:
-        bits: Near-duplicates differ in no more; negative: there are none.
-    """
-
-    def __init__(self, bits: int) -> None:
-        self._bits = bits
-        self._phashes: Hashes = np.zeros(64, np.uint64)
-        self._colours: Hashes = np.zeros(64, np.uint64)
-        self._names: list[str] = []
-
-    def leader(self, name: str, phash: int, colours: int) -> str | None:
-        """The earliest near-duplicate met before; None if `name` has a vector of its own."""
-        count = len(self._names)
-        near = np.flatnonzero(
-            are_near(
-                self._phashes[:count],
-                np.uint64(phash),
-                self._colours[:count],
-                np.uint64(colours),
-                self._bits,
-            )
-        )
-        if near.size:
-            return self._names[near[0]]
-        if count == len(self._phashes):
-            self._phashes = np.concatenate([self._phashes, np.zeros(count, np.uint64)])
-            self._colours = np.concatenate([self._colours, np.zeros(count, np.uint64)])
-        self._phashes[count], self._colours[count] = phash, colours
-        self._names.append(name)
-        return None
 
 
 def are_near(
@@ -141,29 +106,40 @@ def fill_shared(table: pa.Table) -> pa.Table:
     return _with_vectors(table, _rows(table)[source])
 
 
-def share_over_shards(folder: Path, bits: int, kept: pl.Series) -> int:
-    """Let near-duplicates in different shards share a vector; how many rows of all share one.
+def share_over_shards(folder: Path, bits: int, kept: pl.Series, posted: pl.DataFrame) -> int:
+    """Let near-duplicates share a vector; how many rows of all share one.
 
-    Run again after a kill, it goes on. The result depends on the rows alone, not on who made them.
+    Run again after a kill, it goes on. The result depends on the images alone, not on who made
+    which shard; and since what was posted first leads, a month that is added changes nothing that
+    was made before, and gives what all months at once give.
 
     Args:
         folder: Shards of IMAGE_EMBEDDINGS, whole ones.
-        bits: As in `Seen`.
-        kept: image_id of rows made by earlier runs: the first to lead, so they stay as they are.
+        bits: As in `leaders`.
+        kept: image_id of rows made by earlier runs: they lead before others, so they stay as they
+            are.
+        posted: image_id, created_utc (int64, epoch seconds): when each was posted first.
     """
     rows = _hashes(folder)
-    gone = set(rows["shared_with"].drop_nulls()) - set(rows["image_id"])
-    own = rows.filter(pl.col("shared_with").is_null() | pl.col("shared_with").is_in(list(gone)))
-    own = own.with_columns(is_new=~pl.col("image_id").is_in(kept.implode()))
-    own = own.sort("is_new", "image_id")
+    is_there = pl.col("shared_with").is_in(rows["image_id"].implode())
+    rows = rows.with_columns(
+        is_new=~pl.col("image_id").is_in(kept.implode()), shares=is_there.fill_null(False)
+    )
+    # A new row has a vector of its own, or had one until it came to share: it leads nobody then.
+    own = rows.filter(pl.col("is_new") | ~pl.col("shares"))
+    own = own.join(posted, on="image_id", how="left").sort("is_new", "created_utc", "image_id")
     leader_N = leaders(own["phash"].to_numpy(), own["colours"].to_numpy(), bits)
-    names = own["image_id"].to_list()
-    moved = {names[i]: names[leader] for i, leader in enumerate(leader_N) if leader != i}
-    if moved or gone:
-        vectors = _vectors(folder, set(moved.values()))
+    names = own["image_id"]
+    after = own.select("image_id", before="shared_with").with_columns(
+        after=pl.when(pl.Series(leader_N) != pl.int_range(pl.len())).then(names.gather(leader_N))
+    )
+    changed = after.filter(pl.col("before").ne_missing(pl.col("after")))
+    if changed.height:
+        moved = dict(changed.select("image_id", "after").iter_rows())
+        vectors = _vectors(folder, set(moved.values()) - {None})
         for file in sorted(folder.glob("*.parquet")):
-            _rewrite(file, moved, gone, vectors)
-    return int(rows.height - own.height + len(moved))
+            _rewrite(file, moved, vectors)
+    return rows.height - own.height + int(after["after"].count())
 
 
 def _hashes(folder: Path) -> pl.DataFrame:
@@ -196,20 +172,17 @@ def _with_vectors(table: pa.Table, x_ND: NDArray[np.float16]) -> pa.Table:
 
 
 def _rewrite(
-    file: Path, moved: dict[str, str], gone: set[str], vectors: dict[str, NDArray[np.float16]]
+    file: Path, moved: dict[str, str | None], vectors: dict[str, NDArray[np.float16]]
 ) -> None:
     """Write the shard again where rows of it are to take other vectors, whole or not at all."""
     table = pq.read_table(file)
-    changed = False
-    shared = table["shared_with"].to_pylist()
-    x_ND = _rows(table)
-    for row, name in enumerate(table["image_id"].to_pylist()):
-        before = None if shared[row] in gone else shared[row]
-        after = moved.get(before or name, before)
-        if after != shared[row]:
-            shared[row], changed = after, True
-            if after is not None:
-                x_ND[row] = vectors[after]
+    shared, x_ND = table["shared_with"].to_pylist(), _rows(table)
+    changed = [row for row, n in enumerate(table["image_id"].to_pylist()) if n in moved]
+    for row in changed:
+        leader = moved[table["image_id"][row].as_py()]
+        shared[row] = leader
+        if leader is not None:
+            x_ND[row] = vectors[leader]
     if not changed:
         return
     metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}

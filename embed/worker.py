@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from embed.answers import Fetched
 from embed.bodies import Sources, bodies
 from embed.clip import Clip, Preprocess
 from embed.decode import decode
-from embed.once import Seen, fill_shared
+from embed.once import fill_shared
 from embed.outcomes import Outcome
 from embed.shards import ShardManifest
 from embed.tables import IMAGE_EMBEDDINGS
@@ -39,14 +40,14 @@ class WorkerSettings:
         max_pixels: Larger pictures are refused before they are decoded.
         batch_images: Images encoded at once.
         threads: Pictures decoded at once, and Torch threads on the CPU.
-        near_duplicate_bits: Near-duplicates share a vector (`embed.once`).
+        encode_once: Pictures that look the same to the model are encoded once a shard.
     """
 
     sources: Sources
     max_pixels: int
     batch_images: int
     threads: int
-    near_duplicate_bits: int = 2
+    encode_once: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Prepared:
         outcome: `OK` with all that follows, else the error class with none of it.
         width, height: Pixels of the upright original.
         phash, colours: What tells it from others (`embed.phash`).
-        shared_with: Earlier image of the shard whose vector it takes; it has no pixels then.
+        shared_with: Earlier image of the shard with the same pixels; it has none itself then.
         pixels: What the model takes, uint8 [height, width, 3].
     """
 
@@ -205,12 +206,17 @@ def prepare(fetched: Fetched, preprocess: Preprocess, image_px: int, max_pixels:
     )
 
 
-def shared(item: Prepared, image_id: str, seen: Seen) -> Prepared:
-    """The image, without pixels if it takes the vector of one that was seen before."""
-    if item.phash is None or item.colours is None:
+def shared(item: Prepared, image_id: str, seen: dict[bytes, str]) -> Prepared:
+    """The image, without pixels if one with the same was seen before.
+
+    Which of near-duplicates leads is decided when all shards are made (`embed.once`): here it would
+    depend on which images a shard happens to hold.
+    """
+    if item.pixels is None:
         return item
-    leader = seen.leader(image_id, item.phash, item.colours)
-    return replace(item, shared_with=leader, pixels=None) if leader else item
+    digest = blake2b(item.pixels.numpy().tobytes(), digest_size=16).digest()
+    leader = seen.setdefault(digest, image_id)
+    return item if leader == image_id else replace(item, shared_with=leader, pixels=None)
 
 
 def in_order(
@@ -243,10 +249,10 @@ def ahead(batches: Generator[T]) -> Generator[T]:
 def _batches(
     rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
 ) -> Generator[Batch]:
-    seen = Seen(settings.near_duplicate_bits)
+    seen: dict[bytes, str] = {}
     for part, items in _prepared(rows, clip, settings, pool):
         prepared = [
-            shared(item, image_id, seen)
+            shared(item, image_id, seen) if settings.encode_once else item
             for item, image_id in zip(items, part["image_id"], strict=True)
         ]
         pixels = [item.pixels for item in prepared if item.pixels is not None]

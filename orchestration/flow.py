@@ -88,7 +88,7 @@ FLOW = (
         writes=(IMAGE_EMBEDDINGS,),
         ray=True,
         resumable=True,
-        version=2,
+        version=3,
     ),
     Step(
         name="visual_targets",

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from embed.once import Seen, are_near, fill_shared, leaders, share_over_shards
+from embed.once import are_near, fill_shared, leaders, share_over_shards
 from embed.phash import colour_levels, perceptual_hash
 from embed.tables import IMAGE_EMBEDDINGS
 from tests.embed.samples import id_of
@@ -85,11 +85,6 @@ def test_leaders_are_those_of_a_search_one_by_one(bits: int) -> None:
     colours = np.zeros(400, np.uint64)
     expected = naive(phash, bits)
     assert leaders(np.array(phash, np.uint64), colours, bits).tolist() == expected
-    seen, one_by_one = Seen(bits), []
-    for index, own in enumerate(phash):
-        leader = seen.leader(str(index), own, 0)
-        one_by_one.append(index if leader is None else int(leader))
-    assert one_by_one == expected
 
 
 def test_no_pictures_have_no_leaders() -> None:
@@ -137,6 +132,14 @@ def test_the_vector_that_is_shared_is_filled_in() -> None:
     IMAGE_EMBEDDINGS.check(table)
 
 
+def share(folder: Path, kept: tuple[int, ...] = (), posted: tuple[int, ...] = ()) -> int:
+    """How many share; images were posted in the given order, or in that of their numbers."""
+    order = posted or range(100)
+    when = {"image_id": [id_of(i) for i in order], "created_utc": range(len(order))}
+    ids = pl.Series([id_of(image) for image in kept], dtype=pl.String())
+    return share_over_shards(folder, 2, ids, pl.DataFrame(when))
+
+
 PHASH = {1: 0, 2: 2**9 - 1, 3: 1, 4: 2**40 - 1, 6: 2**9, 7: 2**40 - 1, 8: 3}
 
 
@@ -153,9 +156,9 @@ def test_sharing_is_the_same_however_images_lie_in_shards(tmp_path: Path) -> Non
         folder.mkdir()
         for index, part in enumerate(parts):
             IMAGE_EMBEDDINGS.write(folder, rows(part, PHASH), f"part-{index}", {"a": "b"})
-        assert share_over_shards(folder, 2, pl.Series([], dtype=pl.String())) == 4
+        assert share(folder) == 4
         before = {file: file.stat().st_mtime_ns for file in folder.glob("*.parquet")}
-        assert share_over_shards(folder, 2, pl.Series([], dtype=pl.String())) == 4
+        assert share(folder) == 4
         assert before == {file: file.stat().st_mtime_ns for file in folder.glob("*.parquet")}
         assert all(pq.read_schema(file).metadata[b"a"] == b"b" for file in before)
         found.append(told(folder))
@@ -171,16 +174,37 @@ def test_rows_made_before_lead_and_stay_and_what_shares_with_the_gone_is_its_own
 ) -> None:
     IMAGE_EMBEDDINGS.write(tmp_path, rows([1, 2], {1: 0, 2: 0}), "part-0")
     IMAGE_EMBEDDINGS.write(tmp_path, rows([8, 9], {8: 1, 9: 2**60 - 1}, {9: 77}), "part-1")
-    share_over_shards(tmp_path, 2, pl.Series([id_of(8), id_of(9)]))
+    share(tmp_path, kept=(8, 9))
     assert told(tmp_path) == {1: (8, 8), 2: (8, 8), 8: (None, 8), 9: (None, 9)}
 
 
-def test_members_follow_a_leader_that_comes_to_share(tmp_path: Path) -> None:
-    IMAGE_EMBEDDINGS.write(tmp_path, rows([1], {1: 0}), "part-0")
-    filled = fill_shared(rows([5, 6], {5: 1, 6: 7}, {6: 5}))
+def test_what_shares_by_its_pixels_leads_if_it_was_posted_first(tmp_path: Path) -> None:
+    IMAGE_EMBEDDINGS.write(tmp_path, rows([1], {1: 1}), "part-0")
+    filled = fill_shared(rows([5, 6], {5: 1, 6: 1}, {6: 5}))
     IMAGE_EMBEDDINGS.write(tmp_path, filled, "part-1")
-    assert share_over_shards(tmp_path, 2, pl.Series([], dtype=pl.String())) == 2
-    assert told(tmp_path) == {1: (None, 1), 5: (1, 1), 6: (1, 1)}
+    assert share(tmp_path, posted=(6, 1, 5)) == 2
+    assert told(tmp_path) == {1: (6, 5), 5: (6, 5), 6: (None, 5)}  # The same pixels: one vector.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_month_that_is_added_gives_what_all_months_give(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = [int(i) for i in rng.permutation(60)]  # as posted; the last 20 in the new month
+    phash = {i: int(rng.integers(4)) << 40 | int(rng.integers(16)) for i in images}
+    found = []
+    for name, months in (("added", [images[:40], images[40:]]), ("all", [images])):
+        folder = tmp_path / name
+        kept: list[int] = []
+        folder.mkdir()
+        for month in months:
+            for number, part in enumerate(np.array_split(sorted(month), len(months) + 1)):
+                table = rows([int(i) for i in part], phash)
+                IMAGE_EMBEDDINGS.write(folder, table, f"{len(kept)}-{number}")
+            share(folder, kept=tuple(kept), posted=tuple(images))
+            kept += month
+        found.append(told(folder))
+    assert found[0] == found[1]
+    assert 0 < sum(with_ is None for with_, _ in found[0].values()) < 60
 
 
 def test_many_copies_of_one_picture_take_no_pairs_each() -> None:
