@@ -23,7 +23,7 @@ from orchestration.flow import FLOW
 from orchestration.progress import Reporter
 from orchestration.runner import How
 from persona.tables import PERSONA_STORE
-from pipelines.contract import ConfigError, ContractError, MissingInputError
+from pipelines.contract import ConfigError, ContractError, MissingInputError, WorkerLostError
 from pipelines.contract import Run as RunAt
 
 SAMPLE_ROOT = Path("runs/local_sample")
@@ -306,7 +306,7 @@ def _key(path: Path) -> Path:
 def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.engines import quiet_engines
-    from orchestration.runner import DiskFullError, RunLockedError, WorkerLostError
+    from orchestration.runner import DiskFullError, RunLockedError
     from persona.errors import ErasureError, StoreBusyError
     from pipelines.containers import CorruptDumpError
 

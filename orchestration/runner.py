@@ -32,7 +32,7 @@ from orchestration.progress import FileLog, Reporter
 from orchestration.prometheus import write_metrics
 from orchestration.publishing import publish
 from orchestration.runlog import FULL, RunLog, new_run_id
-from pipelines.contract import ConfigError, MissingInputError, Run
+from pipelines.contract import ConfigError, MissingInputError, Run, WorkerLostError
 from pipelines.dumps import discover
 from pipelines.locks import held
 
@@ -45,10 +45,6 @@ class RunLockedError(RuntimeError):
 
 class DiskFullError(OSError):
     """The disk that holds the root is full."""
-
-
-class WorkerLostError(RuntimeError):
-    """A process that ran months was killed."""
 
 
 @dataclass(frozen=True, kw_only=True)

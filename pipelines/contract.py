@@ -27,6 +27,10 @@ class ConfigError(ValueError):
     """A configuration value is wrong; the message says name, value, expectation and remedy."""
 
 
+class WorkerLostError(RuntimeError):
+    """A process that did part of a step was killed; what it had finished is kept."""
+
+
 class MissingInputError(FileNotFoundError):
     """An input that a step needs is not there; the message says which, where, and who writes it."""
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import BeamResources
-from pipelines.contract import ConfigError, FileProgress, Run
+from pipelines.contract import ConfigError, FileProgress, Run, WorkerLostError
+from pipelines.lost_workers import losses_noticed
 from pipelines.quiet_beam import (
     FnApiRunner,
     PipelineOptions,
@@ -54,13 +55,14 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
         ConfigError: Beam does not know one of the options, or the runner misses something: an
             option, Java, a job server that answers.
         OSError: What a worker met, with its error number: Beam reports it as text.
+        WorkerLostError: A worker process of the local runner was killed.
         RuntimeError: A job failed on another runner than the local one.
     """
     local = resources.runner == _LOCAL
     options = options_from(_words(resources))
     assert_startable(resources.runner, options)
     # Other runners log the failure of a job as errors, and raise it as well.
-    with quiet(logging.WARNING if local else logging.ERROR):
+    with quiet(logging.WARNING if local else logging.ERROR), losses_noticed():
         try:
             opened = beam.Pipeline(
                 _local_runner(resources, log) if local else resources.runner, options
@@ -70,6 +72,8 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
         try:
             with opened:
                 yield opened
+        except WorkerLostError:
+            raise
         except RuntimeError as error:
             raise _plainer(error, resources.runner) from error
 

@@ -26,12 +26,14 @@ with quiet(logging.WARNING):
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner.worker_handlers import ControlConnection
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
     from apache_beam.transforms.window import GlobalWindows
 
 __all__ = [
     "BeamIOError",
     "CompressionTypes",
+    "ControlConnection",
     "FileSystems",
     "FnApiRunner",
     "GlobalWindows",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from pipelines import engine
 from pipelines.config import BeamResources
-from pipelines.contract import ConfigError, FileProgress, Run
+from pipelines.contract import ConfigError, FileProgress, Run, WorkerLostError
 from pipelines.engine import (
     FileNote,
     file_progress_from,
@@ -48,6 +50,19 @@ def test_errors_that_are_not_the_systems_stay_what_they_are(tmp_path: Path) -> N
         pipeline(BeamResources(), tmp_path / "log") as root,
     ):
         _ = root | beam.Create([0]) | beam.Map(lambda x: 1 // x)
+
+
+def _kill_own_process(_: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.engine
+def test_a_worker_that_is_killed_ends_the_pipeline(tmp_path: Path) -> None:
+    with (
+        pytest.raises(WorkerLostError, match="a Beam worker process was killed"),
+        pipeline(BeamResources(workers=2), tmp_path / "log") as root,
+    ):
+        _ = root | beam.Create([0]) | beam.Reshuffle() | beam.Map(_kill_own_process)
 
 
 def test_notes_of_all_workers_add_up(tmp_path: Path) -> None:
