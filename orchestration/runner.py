@@ -343,8 +343,8 @@ def disk_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in FULL or isinstance(error, DiskFullError):
+    except Exception as error:
+        if isinstance(error, DiskFullError) or not _tells_of_full_disk(error):
             raise
         free = shutil.disk_usage(root).free
         raise DiskFullError(
@@ -360,3 +360,12 @@ def code_version() -> str:
         return version("tastegraph")
     except PackageNotFoundError as error:
         raise ConfigError("tastegraph is not installed: run `pip install -e .`") from error
+
+
+def _tells_of_full_disk(error: BaseException) -> bool:
+    """Whether it is that, or was; Ray hands on as text what its workers met."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    if any(os.strerror(number) in str(error) for number in FULL):
+        return True
+    return error.__cause__ is not None and _tells_of_full_disk(error.__cause__)

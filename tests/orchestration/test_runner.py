@@ -90,10 +90,11 @@ def test_a_failing_step_publishes_nothing_and_keeps_what_was(tmp_path: Path) -> 
     assert published(run, "numbers") == {"all": kept}
 
 
-def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", ["disk", "RayTaskError: [Errno 28] No space left on device"])
+def test_a_full_disk_is_one_clear_error_whoever_met_it(tmp_path: Path, told: str) -> None:
     run = Run(root=tmp_path)
     with pytest.raises(DiskFullError, match=r"no space left under .* run the same command again"):
-        ran(task(run, NumbersConfig(fail_with="disk")), run)
+        ran(task(run, NumbersConfig(fail_with=told)), run)
 
 
 def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
