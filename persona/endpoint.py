@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from persona.config import VerbalizeConfig
 from persona.items import UserEvidence
-from persona.pacing import Pacing, TransientError
+from persona.pacing import HopelessError, Pacing, TransientError
 from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
 from persona.rewrite import Rewrite, read_rewrite, rewrite_messages, rewrite_schema
 from persona.schema import Persona, persona_json_schema
@@ -35,6 +35,7 @@ PATIENCE_S = 120.0
 TIMEOUT_S = 120.0
 CLIENT_REQUESTS = 16  # of one client: it looks through all its connections at every request
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # HTTP statuses
+BUSY = frozenset((429, 503, 529))
 MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
 
 _FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
@@ -181,6 +182,8 @@ class EndpointVerbalizer:
             completion = await self._pacing.run(lambda: self._request(messages, form))
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             return "", self._refusal(error)
+        except HopelessError as error:
+            return "", Failed(Failure.UNANSWERED, f"{error}, while others were answered")
         except (openai.APIError, TransientError) as error:
             cause = error.__cause__ if isinstance(error, TransientError) else error
             raise EndpointError(
@@ -214,7 +217,9 @@ class EndpointVerbalizer:
             )
         except openai.APIStatusError as error:
             if error.status_code in TRANSIENT:
-                raise TransientError(retry_after_s(error.response.headers)) from error
+                is_busy = error.status_code in BUSY
+                after_s = retry_after_s(error.response.headers)
+                raise TransientError(after_s, is_busy=is_busy) from error
             raise
         # ValueError: a body that is no JSON, cut off by a proxy.
         except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
@@ -239,7 +244,12 @@ class EndpointVerbalizer:
         return Failed(Failure.REFUSED, f"the server refused the request ({_status(error)})")
 
 
-REPAIRABLE = frozenset(Failure) - {Failure.TOO_LONG, Failure.REFUSED, Failure.NOTHING_TO_SAY}
+REPAIRABLE = frozenset(Failure) - {
+    Failure.TOO_LONG,
+    Failure.REFUSED,
+    Failure.UNANSWERED,
+    Failure.NOTHING_TO_SAY,
+}
 
 
 def read_reply(reply: str, user: UserEvidence) -> Outcome:

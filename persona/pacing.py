@@ -2,7 +2,8 @@
 
 The window grows by one a round of successes and halves on a transient failure (additive increase,
 multiplicative decrease), so it settles where the server does. Failed requests wait outside the
-window, twice as long each time. A server that answers nothing for longer than our patience is dead.
+window, twice as long each time. A server that answers nothing for longer than our patience is dead;
+one that answers others, and fails one request again and again, does not like that request.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+# Where every seventh request fails by chance, one in 10^8 fails so often.
+MAX_FAILURES = 10
 
 
 class TransientError(Exception):
@@ -23,11 +26,17 @@ class TransientError(Exception):
 
     Args:
         after_s: When the server asked to be asked again; None if it did not say.
+        is_busy: The server has too much to do, whatever the request.
     """
 
-    def __init__(self, after_s: float | None = None) -> None:
+    def __init__(self, after_s: float | None = None, *, is_busy: bool = False) -> None:
         super().__init__("transient")
         self.after_s = after_s
+        self.is_busy = is_busy
+
+
+class HopelessError(Exception):
+    """A request that failed again and again while the server answered as many others."""
 
 
 class Pacing:
@@ -45,6 +54,7 @@ class Pacing:
         self._most, self._patience_s, self._now = float(most), patience_s, now
         self.window = float(most)
         self.retries = 0
+        self._answered = 0
         self._under_way = 0
         self._cut_at = float("-inf")
         self._failing_since: float | None = None
@@ -55,8 +65,9 @@ class Pacing:
 
         Raises:
             TransientError: Nobody had an answer for longer than our patience; its cause says why.
+            HopelessError: Others had answers, this request none.
         """
-        wait_s = FIRST_WAIT_S
+        wait_s, failures, answered = FIRST_WAIT_S, 0, self._answered
         while True:
             try:
                 return await self._once(ask)
@@ -64,6 +75,9 @@ class Pacing:
                 since = self._failing_since
                 if since is not None and self._now() - since >= self._patience_s:
                     raise
+                failures += not error.is_busy
+                if failures >= MAX_FAILURES and self._answered - answered >= failures:
+                    raise HopelessError(f"failed {failures} times") from error
                 asked_s = wait_s * random.uniform(0.5, 1.0) if error.after_s is None else 0.0
                 self.retries += 1
                 await asyncio.sleep(min(LONGEST_WAIT_S, max(asked_s, error.after_s or 0.0)))
@@ -81,6 +95,7 @@ class Pacing:
             raise
         else:
             self._failing_since = None
+            self._answered += 1
             self.window = min(self._most, self.window + 1.0 / self.window)
             return answer
         finally:

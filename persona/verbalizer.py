@@ -30,6 +30,7 @@ class Failure(StrEnum):
     TRUNCATED = "truncated"
     REFUSED = "refused"
     TOO_LONG = "too_long"
+    UNANSWERED = "unanswered"  # this request fails again and again, others do not
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from persona import pacing
-from persona.pacing import Pacing, TransientError
+from persona.pacing import MAX_FAILURES, HopelessError, Pacing, TransientError
 
 
 def test_the_window_halves_once_a_round_and_grows_back() -> None:
@@ -99,3 +99,35 @@ def test_other_errors_go_through_and_free_their_place() -> None:
         return await window.run(fine)
 
     assert asyncio.run(run()) == "answer"
+
+
+def test_a_request_that_always_fails_is_given_up_if_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pacing, "FIRST_WAIT_S", 0.0001)
+    monkeypatch.setattr(pacing, "LONGEST_WAIT_S", 0.001)
+    asked = {"poison": 0, "busy": 0}
+
+    async def fine() -> str:
+        await asyncio.sleep(0.002)
+        return "answer"
+
+    async def poison() -> str:
+        asked["poison"] += 1
+        raise TransientError from ValueError("crashed")
+
+    async def busy() -> str:
+        asked["busy"] += 1
+        if asked["busy"] < 3 * MAX_FAILURES:
+            raise TransientError(is_busy=True)
+        return "answer"
+
+    async def run() -> list[str | BaseException]:
+        window = Pacing(3, 60.0)
+        work = [poison, busy, *[fine] * 200]
+        return await asyncio.gather(*(window.run(ask) for ask in work), return_exceptions=True)
+
+    failed, *answers = asyncio.run(run())
+    assert isinstance(failed, HopelessError) and isinstance(failed.__cause__, TransientError)
+    assert answers == ["answer"] * 201
+    assert asked["poison"] >= MAX_FAILURES
