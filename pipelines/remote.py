@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import importlib
 import re
+import socket
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
+from urllib.parse import urlsplit
 
 from pipelines.contract import ConfigError, MissingInputError
-from pipelines.engine import options_from
+from pipelines.engine import CONNECT_S, options_from
 from pipelines.quiet_beam import BeamIOError, CompressionTypes, FileSystems
 
 _GLOB = re.compile(r"[*?\[]")
@@ -40,6 +42,7 @@ def find_remote(url: str, options: Sequence[str] = ()) -> tuple[list[RemoteFile]
         MissingInputError: The store cannot be asked.
     """
     _require(url, options)
+    _assert_answers(url, options)
     is_named = not url.endswith("/")
     found = _match(url) if is_named else []
     if found or (is_named and _GLOB.search(url)):
@@ -56,6 +59,26 @@ def open_remote(url: str, options: Sequence[str] = ()) -> BinaryIO:
     _require(url, options)
     file: BinaryIO = FileSystems.open(url, compression_type=CompressionTypes.UNCOMPRESSED)
     return file
+
+
+def _assert_answers(url: str, options: Sequence[str]) -> None:
+    """Nothing, if the server that the options name takes connections: Beam would try for minutes.
+
+    Raises:
+        MissingInputError: It does not.
+    """
+    endpoint = options_from(options).get_all_options().get("s3_endpoint_url")
+    if url.partition("://")[0].lower() != "s3" or not endpoint:
+        return
+    server = urlsplit(endpoint)
+    port = server.port or (80 if server.scheme == "http" else 443)
+    try:
+        socket.create_connection((server.hostname or "", port), CONNECT_S).close()
+    except OSError as error:
+        raise MissingInputError(
+            f"input {url!r} cannot be looked up: --s3_endpoint_url={endpoint} takes no connection "
+            f"({error}); see that the store is up, then run again"
+        ) from error
 
 
 def _match(pattern: str) -> list[RemoteFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -109,6 +110,14 @@ def test_an_address_without_dumps_is_named(
     with pytest.raises(MissingInputError) as caught:
         discover([address], store[1])
     assert address in str(caught.value)
+
+
+def test_a_store_that_does_not_answer_is_one_error_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(MissingInputError, match=f"{endpoint} takes no connection"):
+            discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}",))
 
 
 @pytest.mark.parametrize(
