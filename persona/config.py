@@ -88,7 +88,8 @@ class PersonaResources:
     """How stage 4 runs.
 
     Args:
-        replicas: Of the Ray Serve deployment.
+        replicas: Of the Ray Serve deployment; 0: as many as pay, where the processors of Ray do
+            the work.
         max_in_flight: Users sent to the deployment at once.
         batch_users: Users in one call of the grounded verbalizer.
         shard_users: Users whose evidence is held at once; a shard is the unit of resume.
@@ -97,7 +98,7 @@ class PersonaResources:
         usd_per_m_input, usd_per_m_output: Price of a million tokens, for the accounts.
     """
 
-    replicas: int = 1
+    replicas: int = 0
     max_in_flight: int = 64
     batch_users: int = 256
     shard_users: int = 20_000
@@ -107,9 +108,15 @@ class PersonaResources:
     usd_per_m_output: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("replicas", "max_in_flight", "batch_users", "shard_users"):
+        for name in ("max_in_flight", "batch_users", "shard_users"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1")
-        for name in ("patience_s", "gpus_per_replica", "usd_per_m_input", "usd_per_m_output"):
+        for name in (
+            "replicas",
+            "patience_s",
+            "gpus_per_replica",
+            "usd_per_m_input",
+            "usd_per_m_output",
+        ):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 0")

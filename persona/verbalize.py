@@ -13,15 +13,16 @@ import json
 import shutil
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
@@ -35,6 +36,7 @@ from persona.verbalizer import Failure
 from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table
 
 ENDPOINT_USERS = 4  # in one call: a call costs as much as a request, and its users are one file
+ROWS_A_REPLICA = 300_000  # of EVIDENCE, some 10 s of work; a replica takes a few to start
 RESCUE_S = 5.0  # for answers that are on their way when the endpoint has died
 MAX_SENDS = 3  # of one batch; a batch that kills every replica is at fault itself
 
@@ -63,6 +65,7 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     if not files:
         raise MissingInputError(f"no evidence at {EVIDENCE.path(run)}; run build_evidence first")
     work, earlier = _Work(run, made_by(config)), Earlier(run, config)
+    resources = replace(resources, replicas=num_replicas(config, resources, files))
     per_call = resources.batch_users
     if config.verbalizer != "grounded":
         per_call = min(ENDPOINT_USERS, -(-resources.max_in_flight // ENDPOINT_USERS))
@@ -77,6 +80,18 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
             run.progress(done, len(files), "shards")
     work.remove()
     return _counts(run, resources)
+
+
+def num_replicas(
+    config: VerbalizeConfig, resources: PersonaResources, files: Sequence[Path]
+) -> int:
+    """As configured, or as many as pay; one of a verbalizer that waits for a server or holds a
+    model."""
+    if resources.replicas or config.verbalizer != "grounded":
+        return max(1, resources.replicas)
+    rows = sum(pq.read_metadata(path).num_rows for path in files)
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, min(cpus, rows // ROWS_A_REPLICA))
 
 
 def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:

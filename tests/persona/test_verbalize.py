@@ -29,7 +29,7 @@ from persona.grounded import verbalize_user
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.serve import _serve_is_up
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE
-from persona.verbalize import user_batches, verbalize
+from persona.verbalize import num_replicas, user_batches, verbalize
 from persona.verbalizer import Failed, Failure, outcome_tables
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run, Table
 from tests.persona.examples import image, rich_user, subreddit, thin_user
@@ -179,6 +179,20 @@ class TestThroughServe:
             "personas",
             "quarantine",
         ]
+
+    def test_replicas_are_as_many_as_pay(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_run(tmp_path)
+        publish(run, many_users())
+        files, told = EVIDENCE.files(run), PersonaResources()
+        assert num_replicas(VerbalizeConfig(), told, files) == 1
+        monkeypatch.setattr(step, "ROWS_A_REPLICA", 1)
+        cpus = int(ray.cluster_resources()["CPU"])
+        assert num_replicas(VerbalizeConfig(), told, files) == cpus > 1
+        assert num_replicas(VerbalizeConfig(), PersonaResources(replicas=7), files) == 7
+        endpoint = VerbalizeConfig(verbalizer="openai", base_url="http://x", model="m")
+        assert num_replicas(endpoint, told, files) == 1
 
     def test_a_dead_endpoint_loses_nothing(self, tmp_path: Path) -> None:
         run = make_run(tmp_path)
