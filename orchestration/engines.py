@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -47,6 +48,8 @@ def quiet_engines() -> None:
         os.environ.setdefault(name, value)
     # A filter, for Serve sets the level of its logger anew whenever it starts.
     logging.getLogger("ray.serve").addFilter(lambda record: record.levelno >= logging.WARNING)
+    # Processes that are started are forked first; they run another program before anything else.
+    warnings.filterwarnings("ignore", message="lancedb fork support", category=RuntimeWarning)
 
 
 def _init(profile: Profile) -> bool:
