@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import BeamResources
-from pipelines.contract import ConfigError, FileProgress, Run, WorkerLostError
+from pipelines.contract import ConfigError, FileProgress, Run
 from pipelines.lost_workers import losses_noticed
 from pipelines.quiet_beam import (
     FnApiRunner,
@@ -72,8 +72,6 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
         try:
             with opened:
                 yield opened
-        except WorkerLostError:
-            raise
         except RuntimeError as error:
             raise _plainer(error, resources.runner) from error
 

@@ -25,10 +25,13 @@ with quiet(logging.WARNING):
     from apache_beam.io.filesystem import BeamIOError, CompressionTypes
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.portability.api import beam_fn_api_pb2
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from apache_beam.runners.portability.fn_api_runner.worker_handlers import ControlConnection
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
     from apache_beam.transforms.window import GlobalWindows
+
+InstructionResponse = beam_fn_api_pb2.InstructionResponse
 
 __all__ = [
     "BeamIOError",
@@ -37,6 +40,7 @@ __all__ = [
     "FileSystems",
     "FnApiRunner",
     "GlobalWindows",
+    "InstructionResponse",
     "PipelineOptions",
     "SubprocessSDKEnvironment",
     "beam",

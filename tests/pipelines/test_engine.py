@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def test_a_worker_that_is_killed_ends_the_pipeline(tmp_path: Path) -> None:
         pipeline(BeamResources(workers=2), tmp_path / "log") as root,
     ):
         _ = root | beam.Create([0]) | beam.Reshuffle() | beam.Map(_kill_own_process)
+
+
+@pytest.mark.engine
+def test_a_worker_that_is_killed_before_it_works_ends_the_pipeline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
+    with (
+        pytest.raises(WorkerLostError, match="a Beam worker process was killed"),
+        pipeline(BeamResources(workers=2), tmp_path / "log") as root,
+    ):
+        _ = root | beam.Create([0]) | beam.Reshuffle() | beam.Map(print)
 
 
 def test_notes_of_all_workers_add_up(tmp_path: Path) -> None:
