@@ -364,8 +364,13 @@ def code_version() -> str:
 
 def _tells_of_full_disk(error: BaseException) -> bool:
     """Whether it is that, or was; Ray hands on as text what its workers met."""
-    if isinstance(error, OSError) and error.errno in FULL:
-        return True
-    if any(os.strerror(number) in str(error) for number in FULL):
-        return True
-    return error.__cause__ is not None and _tells_of_full_disk(error.__cause__)
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:  # an error may be its own cause
+        chain.append(cause)
+        cause = cause.__cause__
+    return any(
+        (isinstance(e, OSError) and e.errno in FULL)
+        or any(os.strerror(number) in str(e) for number in FULL)
+        for e in chain
+    )

@@ -73,7 +73,10 @@ def pipeline(resources: BeamResources, log: Path) -> Iterator[beam.Pipeline]:
             with opened:
                 yield opened
         except RuntimeError as error:
-            raise _plainer(error, resources.runner) from error
+            plainer = _plainer(error, resources.runner)
+            if plainer is error:
+                raise
+            raise plainer from error
 
 
 def _words(resources: BeamResources) -> list[str]:

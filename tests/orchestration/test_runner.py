@@ -23,6 +23,7 @@ from orchestration.runner import (
     How,
     RunLockedError,
     Waiting,
+    disk_errors,
     lock,
     run_profile,
     run_task,
@@ -95,6 +96,12 @@ def test_a_full_disk_is_one_clear_error_whoever_met_it(tmp_path: Path, told: str
     run = Run(root=tmp_path)
     with pytest.raises(DiskFullError, match=r"no space left under .* run the same command again"):
         ran(task(run, NumbersConfig(fail_with=told)), run)
+
+
+def test_an_error_that_is_its_own_cause_stays_what_it_is(tmp_path: Path) -> None:
+    error = RuntimeError("odd")
+    with pytest.raises(RuntimeError, match="odd"), disk_errors(tmp_path):
+        raise error from error
 
 
 def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
