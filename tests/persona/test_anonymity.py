@@ -200,10 +200,8 @@ def test_a_small_population_hides_nothing(tmp_path: Path) -> None:
     assert counts.metrics["rare_combinations"] == 0.0
 
 
-def test_what_is_hidden_is_not_inferred_from_neighbours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Baking is hidden of a user of few subreddits, whose neighbours all bake."""
+def neighbours_who_bake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 60 anchors, 15 bake, and those are the nearest; ten users are a crowd."""
     monkeypatch.setattr(evidence, "MIN_HIDING", 10)
     ids = [f"a{i:03d}" for i in range(60)]
     salient = pl.DataFrame(
@@ -212,6 +210,13 @@ def test_what_is_hidden_is_not_inferred_from_neighbours(
     z_Ad = np.zeros((60, 3), np.float32)
     z_Ad[:, 0], z_Ad[:15, 0], z_Ad[:15, 1] = -1.0, 0.6, 0.8
     monkeypatch.setattr(evidence, "load_anchors", lambda run: Anchors.of(ids, z_Ad, salient))
+
+
+def test_what_is_hidden_is_not_inferred_from_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Baking is hidden of a user of few subreddits, whose neighbours all bake."""
+    neighbours_who_bake(monkeypatch)
     users = [user for user in population() if user.user_id != user_id(24)]
     odd = User(user_id(24), attention={"chess": 0.7, "baking": 0.3})
     _, built = build(tmp_path, [*users, odd], 100, min_users=5)
@@ -224,14 +229,7 @@ def test_what_is_rare_is_not_inferred_of_anybody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Baking has twelve users: few where fewer than 20 are too few."""
-    monkeypatch.setattr(evidence, "MIN_HIDING", 10)
-    ids = [f"a{i:03d}" for i in range(60)]
-    salient = pl.DataFrame(
-        [(user, "baking") for user in ids[:15]], schema=["user_id", "subreddit"], orient="row"
-    )
-    z_Ad = np.zeros((60, 3), np.float32)
-    z_Ad[:, 0], z_Ad[:15, 0], z_Ad[:15, 1] = -1.0, 0.6, 0.8
-    monkeypatch.setattr(evidence, "load_anchors", lambda run: Anchors.of(ids, z_Ad, salient))
+    neighbours_who_bake(monkeypatch)
     inferred = {}
     for min_users in (5, 20):
         _, built = build(tmp_path / str(min_users), population(), 100, min_users)
