@@ -93,13 +93,12 @@ def serving(
     was_up = _serve_is_up()
     if not was_up:
         serve.start(proxy_location="Disabled")
-    replicas = max(1, resources.replicas)
-    in_flight = max(1, resources.max_in_flight // replicas)
+    in_flight = max(1, resources.max_in_flight // resources.replicas)
     load = partial(load_verbalizer, config, in_flight, resources.patience_s)
     deployment = serve.deployment(
         PersonaDeployment,
         name=APP,
-        num_replicas=replicas,
+        num_replicas=resources.replicas,
         max_ongoing_requests=max_ongoing,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=5,
