@@ -22,7 +22,7 @@ def losses_noticed() -> Iterator[None]:
     asked: set[ControlConnection] = set()
     lost: list[WorkerLostError] = []
 
-    def push_or_abort(connection: ControlConnection, request: Any) -> Any:
+    def push_or_fail(connection: ControlConnection, request: Any) -> Any:
         future = push(connection, request)
         asked.add(connection)
         if future is not None and lost:
@@ -38,8 +38,9 @@ def losses_noticed() -> Iterator[None]:
         if name == _WAITS_FOR_PROCESS and not lost:
             lost.append(
                 WorkerLostError(
-                    "a Beam worker process was killed, or ran out of memory; run the same command "
-                    "again, with fewer workers or beam.threads=1 if memory was short"
+                    f"a Beam worker process was killed, or ran out of memory ({failed.exc_value}); "
+                    "run the same command again, with fewer workers or beam.threads=1 if memory "
+                    "was short"
                 )
             )
             # Without one of its workers the job is lost, so nobody waits for the others either.
@@ -49,7 +50,7 @@ def losses_noticed() -> Iterator[None]:
         if name not in _WATCHERS:
             hook(failed)
 
-    ControlConnection.push, threading.excepthook = push_or_abort, tell
+    ControlConnection.push, threading.excepthook = push_or_fail, tell
     try:
         yield
     except Exception as error:
