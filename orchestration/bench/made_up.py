@@ -74,6 +74,8 @@ def made_up_user(index: int) -> UserEvidence:
 class StoreRows:
     """Rows of the persona store, as many as are asked for, made quickly from a few hundred.
 
+    The name of the user stands in every text, for equal texts would be stored but once.
+
     Args:
         dim, clip_dim: Lengths of the vectors.
     """
@@ -114,12 +116,18 @@ class StoreRows:
     def _batch(self, start: int, stop: int, run: str, made_utc: int) -> pa.Table:
         number = stop - start
         places = [(index + made_utc) % self._size for index in range(start, stop)]
+        ids = [user_id(index) for index in range(start, stop)]
         columns: dict[str, Any] = {
             name: [values[place] for place in places] for name, values in self._columns.items()
         }
+        for name in ("summary", "text"):
+            columns[name] = [f"{t} {id_}" for t, id_ in zip(columns[name], ids, strict=True)]
+        for name in ("persona", "evidence"):
+            pairs = zip(columns[name], ids, strict=True)
+            columns[name] = [text.replace('"t1_', f'"t1_{id_}') for text, id_ in pairs]
         columns |= {
-            "user_id": [user_id(index) for index in range(start, stop)],
-            "confidence": pa.array([0.5] * number, pa.float32()),
+            "user_id": ids,
+            "confidence": np.random.default_rng(start).random(number, np.float32),
             "evidence_hash": [f"{run}{place:028x}" for place in places],
             "verbalizer": ["grounded"] * number,
             "clip_version": ["made-up"] * number,
