@@ -28,7 +28,7 @@ class EvaluateConfig:
     key_file: str = field(default="", metadata={"location": True})
     clip: ClipConfig = ClipConfig()
     permutations: int = 2000
-    map_users: int = 5000
+    map_users: int = 2000
     seed: int = 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow.compute as pc
 
-from embed.clip import load_clip
+from embed.clip import clip_identity, load_clip
 from embed.config import ClipConfig
 from embed.tables import HELDOUT_TARGETS, SUBREDDIT_FEATURES, TAG_EMBEDDINGS, VISUAL_TARGETS
 from graph.tables import LINK_METRICS, SALIENT_SUBREDDITS, USER_EMBEDDINGS
@@ -35,7 +35,7 @@ from persona.config import PersonaResources
 from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.items import SUBREDDIT, group_users
 from persona.population import diversity, heldout_recall
-from persona.quality import clip_text, grounded_claim_share
+from persona.quality import clip_text, grounded_claim_share, read_personas
 from persona.schema import Persona
 from persona.tables import EVIDENCE, PERSONAS
 from persona.verbalizer import outcome_tables
@@ -62,7 +62,7 @@ def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> C
     }
     if truth is not None:
         metrics |= {"taste": taste_metrics(truth, run), "salience": salience_metrics(truth, run)}
-        metrics["clip"] = shipped_zero_shot(config.clip)
+        metrics["clip"] = shipped_zero_shot(config.clip, last_zero_shot(run))
     folder = run.staged(EVALUATION)
     (folder / "metrics.json").write_text(json.dumps(_finite(metrics), indent=2, sort_keys=True))
     mapped = first_users(USER_EMBEDDINGS, run, config.map_users)
@@ -167,12 +167,12 @@ def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
         columns=["user_id", "evidence_id", "kind", "subreddit"], filter=_until(last)
     )
     shown = pl.DataFrame(pl.from_arrow(evidence)).filter(pl.col("kind") == SUBREDDIT)
-    parsed = [Persona.model_validate_json(text) for text in personas["persona"]]
-    texts = dict(zip(personas["user_id"], (" ".join(p.texts()) for p in parsed), strict=True))
+    parsed = dict(read_personas(personas.to_arrow()))
+    texts = {user_id: " ".join(persona.texts()) for user_id, persona in parsed.items()}
     sampled = dict(sorted(texts.items())[:MAX_RECALL_USERS])
-    claims = sum(len(list(persona.claims())) for persona in parsed)
+    claims = sum(len(list(persona.claims())) for persona in parsed.values())
     return {
-        "grounded_claim_share": grounded_claim_share(personas.to_arrow(), evidence),
+        "grounded_claim_share": grounded_claim_share(parsed.items(), evidence),
         "claims_a_persona": claims / len(parsed) if parsed else math.nan,
         "diversity": diversity(list(texts.values()), seed),
         "heldout_subreddits": heldout_recall(
@@ -209,13 +209,22 @@ def _subreddits(rows: pl.DataFrame, users: Collection[str]) -> dict[str, frozens
     return {user: frozenset(names) for user, names in lists.iter_rows()}
 
 
-def shipped_zero_shot(clip: ClipConfig) -> Metrics:
-    """Zero-shot accuracy of the tiny CLIP on held-out combinations, measured now."""
+def shipped_zero_shot(clip: ClipConfig, last: Metrics) -> Metrics:
+    """Zero-shot accuracy of the tiny CLIP on held-out combinations; `last`, if of its weights."""
     if clip.model != "tiny":
         return {}
+    weights = clip_identity(clip.model, clip.pretrained).weights_sha256
+    if last.get("weights") == weights:
+        return last
     from embed.tiny_clip.evaluate import zero_shot_accuracy
 
-    return dict(zero_shot_accuracy(copies=1))
+    return {**zero_shot_accuracy(copies=1), "weights": weights}
+
+
+def last_zero_shot(run: Run) -> Metrics:
+    """That of the evaluation that is published; empty without one."""
+    path = EVALUATION.path(run) / "metrics.json"
+    return dict(json.loads(path.read_text()).get("clip", {})) if path.exists() else {}
 
 
 def first_users(table: Table, run: Run, number: int) -> pl.DataFrame:

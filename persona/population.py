@@ -99,7 +99,9 @@ def bleu(text: Phrases, references: Sequence[Phrases]) -> float:
     for order, own in enumerate(text.counts):
         others = [reference.counts[order] for reference in references]
         # Of each phrase as many as the reference that holds most of them.
-        shared = sum(min(n, max(other[phrase] for other in others)) for phrase, n in own.items())
+        shared = sum(
+            min(n, max(other.get(phrase, 0) for other in others)) for phrase, n in own.items()
+        )
         if not shared:
             return 0.0
         logs.append(math.log(shared / own.total()))

@@ -15,11 +15,11 @@ from persona.schema import Persona
 CAPTION_SHARE = 0.4  # of the surest claim; less sure ones add more noise than taste
 
 
-def grounded_claim_share(personas: pa.Table, evidence: pa.Table) -> float:
+def grounded_claim_share(personas: Iterable[tuple[str, Persona]], evidence: pa.Table) -> float:
     """Share of claims whose every cited id is evidence of the same user.
 
     Args:
-        personas: Rows of PERSONAS.
+        personas: (user_id, persona).
         evidence: Rows of EVIDENCE.
 
     Returns:
@@ -30,7 +30,7 @@ def grounded_claim_share(personas: pa.Table, evidence: pa.Table) -> float:
     for user_id, evidence_id in pairs:
         known.setdefault(user_id, set()).add(evidence_id)
     claims, grounded = 0, 0
-    for user_id, persona in read_personas(personas):
+    for user_id, persona in personas:
         ids = known.get(user_id, set())
         for claim in persona.claims():
             claims += 1

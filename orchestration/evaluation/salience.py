@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 
@@ -19,13 +18,14 @@ def precision_at(ranked: pl.DataFrame, own: dict[str, frozenset[str]], k: int = 
     Returns:
         In [0, 1]; NaN if no user has `k` planted subreddits.
     """
-    top = ranked.filter(pl.col("rank") < k)
-    found = [
-        len(own[user_id].intersection(group["subreddit"].to_list())) / k
-        for (user_id,), group in top.group_by("user_id")
-        if len(own.get(str(user_id), ())) >= k
-    ]
-    return float(np.mean(found)) if found else float("nan")
+    planted = [(user, name) for user, names in own.items() if len(names) >= k for name in names]
+    carriers = pl.DataFrame(
+        planted, schema={"user_id": pl.String, "subreddit": pl.String}, orient="row"
+    )
+    top = ranked.filter(pl.col("rank") < k).join(carriers.select("user_id").unique(), on="user_id")
+    if top.is_empty():
+        return float("nan")
+    return len(top.join(carriers, on=["user_id", "subreddit"])) / (k * top["user_id"].n_unique())
 
 
 def rank_by(edges: pl.DataFrame, weight: str) -> pl.DataFrame:

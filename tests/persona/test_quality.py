@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from persona.items import UserEvidence, evidence_table
-from persona.quality import clip_text, grounded_claim_share, stated_tags, vendi_score
+from persona.quality import (
+    clip_text,
+    grounded_claim_share,
+    read_personas,
+    stated_tags,
+    vendi_score,
+)
 from persona.schema import Claim, Persona, Taste
 from persona.verbalizer import outcome_tables
 from tests.persona.examples import rich_user, thin_user
@@ -39,14 +45,16 @@ def test_a_claim_counts_if_all_its_evidence_is_the_users_own() -> None:
         persona_of(claim("s:pastelpeaks"), claim("s:neonnights")),
     ]
     table, _ = outcome_tables(users, personas, "test")
-    assert grounded_claim_share(table, evidence_table(users)) == 0.5
-    assert grounded_claim_share(table, evidence_table([thin_user()])) == 0.25
+    assert grounded_claim_share(list(read_personas(table)), evidence_table(users)) == 0.5
+    assert grounded_claim_share(list(read_personas(table)), evidence_table([thin_user()])) == 0.25
 
 
 def test_no_claims_have_no_share() -> None:
     user = UserEvidence("u", ())
     table, _ = outcome_tables([user], [persona_of()], "test")
-    assert math.isnan(grounded_claim_share(table, evidence_table([thin_user()])))
+    assert math.isnan(
+        grounded_claim_share(list(read_personas(table)), evidence_table([thin_user()]))
+    )
 
 
 @pytest.mark.parametrize(
