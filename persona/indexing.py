@@ -41,11 +41,8 @@ def index_personas(config: StoreConfig, resources: PersonaResources, run: Run) -
         )
         run.progress(shard.index + 1, len(shards), "shards")
     shutil.rmtree(run.staged(PERSONA_STORE).parent / "_spill", ignore_errors=True)
-    ended = 0
-    if shards:
-        ended = store.retire(str(versions["run_version"]))
-        store.build_indexes(config.index_rows)
-    store.compact()
+    ended = store.retire(str(versions["run_version"])) if shards else 0
+    store.finish(config.index_rows)
     return Counts(
         rows_in=len(keys),
         rows_out=store.count(),

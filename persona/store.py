@@ -170,6 +170,20 @@ class PersonaStore:
                     config = IvfSq(distance_type="cosine")
                     self._table.create_index(name, config=config, replace=True)
 
+    def finish(self, index_rows: int) -> None:
+        """Merge files, then make all indexes anew; for a store that nobody reads yet.
+
+        A third quicker than the other way round, for indexes need not follow rows that move.
+        """
+        with self._writing():
+            for table in self._tables.values():
+                for index in table.list_indices():
+                    table.drop_index(index.name)
+        self.compact()
+        if self.count():
+            self.build_indexes(index_rows)
+        self.compact()
+
     def compact(self, keep: timedelta = timedelta(0)) -> None:
         """Merge small files, bring indexes up to date, and drop versions older than `keep`.
 
@@ -296,9 +310,7 @@ class PersonaStore:
             query = table.search() if name == RUNS else table.search().where(stays)
             for batch in query.to_batches(batch_size=1 << 16):
                 copy._tables[name].add(pa.Table.from_batches([batch]))
-        if copy.count():
-            copy.build_indexes(index_rows)
-        copy.compact()
+        copy.finish(index_rows)
         return copy
 
     def _hits(self, query: Any, score: str, k: int, where: Mapping[str, str] | None) -> list[Hit]:

@@ -216,8 +216,7 @@ def bench_store(work: Path, quick: bool) -> Figures:
     store = PersonaStore.create(path, *dims)
     figures: Figures = {"personas": count, "dims": list(dims)}
     figures["load_rows_per_s"] = _upserted(store, rows, count, "run1", 1)
-    figures["index_s"] = _seconds(lambda: store.build_indexes(10_000))
-    figures["compact_s"] = _seconds(store.compact)
+    figures["finish_s"] = _seconds(lambda: store.finish(10_000))
     figures |= _lookups(store, count) | _searches(store, rows, count)
     figures["bytes"] = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
     figures["upsert_rows_per_s"] = _upserted(store, rows, count // 10, "run2", 2)
@@ -281,8 +280,7 @@ def bench_api(work: Path, quick: bool) -> Figures:
     count, seconds, tries = (5_000, 8.0, 1_000) if quick else (100_000, 60.0, 20_000)
     store = PersonaStore.create(PERSONA_STORE.path(Run(root=work)), 64, 64)
     _upserted(store, StoreRows(64, 64), count, "a1", 1)
-    store.build_indexes(10_000)
-    store.compact()
+    store.finish(10_000)
     paths = [f"/personas/{user_id(index)}" for index in range(500)]
     requests = [get(path) for path in paths] + [get(f"{path}/similar") for path in paths[:50]]
     words = ("neon", "pastel cats", "jazz", "bread", "birds")
