@@ -167,13 +167,15 @@ def stated_metrics(personas: pl.DataFrame, run: Run, seed: int) -> Metrics:
         columns=["user_id", "evidence_id", "kind", "subreddit"], filter=_until(last)
     )
     shown = pl.DataFrame(pl.from_arrow(evidence)).filter(pl.col("kind") == SUBREDDIT)
-    parsed = dict(read_personas(personas.to_arrow()))
-    texts = {user_id: " ".join(persona.texts()) for user_id, persona in parsed.items()}
+    told = personas.to_arrow()
+    texts, num_claims = {}, 0  # parsed personas are let go of: many at once are slow to collect
+    for user_id, persona in read_personas(told):
+        texts[user_id] = " ".join(persona.texts())
+        num_claims += len(list(persona.claims()))
     sampled = dict(sorted(texts.items())[:MAX_RECALL_USERS])
-    claims = sum(len(list(persona.claims())) for persona in parsed.values())
     return {
-        "grounded_claim_share": grounded_claim_share(parsed.items(), evidence),
-        "claims_a_persona": claims / len(parsed) if parsed else math.nan,
+        "grounded_claim_share": grounded_claim_share(read_personas(told), evidence),
+        "claims_a_persona": num_claims / len(texts) if texts else math.nan,
         "diversity": diversity(list(texts.values()), seed),
         "heldout_subreddits": heldout_recall(
             sampled,

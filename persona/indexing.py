@@ -117,13 +117,17 @@ def store_rows(
     if places.null_count:
         raise ContractError(f"{places.null_count} personas have no row in user_embeddings")
     items = evidence_json(evidence)
-    parsed = [persona for _, persona in read_personas(personas)]
+    texts, facets, interests = [], [], []
+    for _, persona in read_personas(personas):
+        texts.append("\n".join(persona.texts()))
+        facets.append([f"{facet}={tag}" for facet, tag in stated_tags(persona)])
+        interests.append([claim.text for claim in persona.interests])
     columns = {
         "user_id": user_ids,
         "summary": personas.column("summary"),
-        "text": ["\n".join(persona.texts()) for persona in parsed],
-        "facets": [[f"{facet}={tag}" for facet, tag in stated_tags(p)] for p in parsed],
-        "interests": [[claim.text for claim in persona.interests] for persona in parsed],
+        "text": texts,
+        "facets": facets,
+        "interests": interests,
         "persona": personas.column("persona"),
         "evidence": [items[user_id] for user_id in user_ids.to_pylist()],
         "confidence": personas.column("confidence"),

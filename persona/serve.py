@@ -5,6 +5,7 @@ The deployment only converts: Arrow rows of EVIDENCE in, Arrow rows of PERSONAS 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,6 +73,13 @@ def load_verbalizer(
     return EndpointVerbalizer.connect(config, max_in_flight, patience_s)
 
 
+def _in_replica(config: VerbalizeConfig, max_in_flight: int, patience_s: float) -> Verbalizer:
+    """The verbalizer; what is loaded with it need not be looked through with every batch."""
+    verbalizer = load_verbalizer(config, max_in_flight, patience_s)
+    gc.freeze()
+    return verbalizer
+
+
 def _serve_is_up() -> bool:
     """Whether somebody else runs Serve in this Ray: then it is not ours to shut down."""
     try:
@@ -94,7 +102,7 @@ def serving(
     if not was_up:
         serve.start(proxy_location="Disabled")
     in_flight = max(1, resources.max_in_flight // resources.replicas)
-    load = partial(load_verbalizer, config, in_flight, resources.patience_s)
+    load = partial(_in_replica, config, in_flight, resources.patience_s)
     deployment = serve.deployment(
         PersonaDeployment,
         name=APP,
