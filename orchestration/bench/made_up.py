@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +73,7 @@ def made_up_user(index: int) -> UserEvidence:
 class StoreRows:
     """Rows of the persona store, as many as are asked for, made quickly from a few hundred.
 
-    The name of the user stands in every text, for equal texts would be stored but once.
+    Every user has texts and ids of their own, for equal texts would be stored but once.
 
     Args:
         dim, clip_dim: Lengths of the vectors.
@@ -93,7 +92,7 @@ class StoreRows:
             "facets": [[f"{facet}={tag}" for facet, tag in stated_tags(p)] for p in personas],
             "interests": [[claim.text for claim in p.interests] for p in personas],
             "persona": [p.model_dump_json() for p in personas],
-            "evidence": [json.dumps(json.loads(text)) for text in items[: len(personas)]],
+            "evidence": items[: len(personas)],
         }
         self._size = len(personas)
 
@@ -123,8 +122,8 @@ class StoreRows:
         for name in ("summary", "text"):
             columns[name] = [f"{t} {id_}" for t, id_ in zip(columns[name], ids, strict=True)]
         for name in ("persona", "evidence"):
-            pairs = zip(columns[name], ids, strict=True)
-            columns[name] = [text.replace('"t1_', f'"t1_{id_}') for text, id_ in pairs]
+            pairs = zip(columns[name], range(start, stop), strict=True)
+            columns[name] = [t.replace('"t1_', f'"t1_{index:07x}') for t, index in pairs]
         columns |= {
             "user_id": ids,
             "confidence": np.random.default_rng(start).random(number, np.float32),
