@@ -15,8 +15,12 @@ from pipelines.forgotten import is_forgotten
 DUPLICATE_ID = "duplicate_id"
 
 # [removed], [deleted], \[deleted\], [deleted by user], [ Removed by Reddit ], and what was put in
-# place of texts after copyright claims: one bracket, nothing else.
-_GONE = r"(?i)^\s*\\?\[\s*(?:removed|deleted|unavailable)\b[^\[\]\n]{0,100}\\?\]\s*$"
+# place of texts after copyright claims: one bracket, nothing else but a link to the policy in it.
+_LINK = r"\[[^\[\]\n]{0,100}\]\([^()\s]{0,200}\)"
+_GONE = (
+    r"(?i)^\s*\\?\[\s*(?:removed|deleted|unavailable)\b"
+    rf"[^\[\]\n]{{0,100}}(?:{_LINK}[^\[\]\n]{{0,100}})?\\?\]\s*$"
+)
 # "Abbot" and "Talbot" are people.
 _BOT_NAME = r"(?i)(?:bot|[-_]bot[-_]?\d*)$"
 _HUMAN_NAME = r"(?i)(?:abbot|talbot|cabot)$"

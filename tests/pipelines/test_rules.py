@@ -38,6 +38,7 @@ def test_lines_without_an_author_are_dropped(author: str | None, kind: Kind) -> 
         "[deleted by user]",
         "[ Removed by Reddit ]",
         "[ Removed by reddit in response to a copyright notice. ]",
+        "[ Removed by Reddit on account of violating the [content policy](/help/contentpolicy). ]",
         "[unavailable]",
     ],
 )
@@ -56,6 +57,8 @@ def test_lines_whose_text_is_gone_are_dropped(text: str) -> None:
         "removed",
         "[removedish]",
         "[deleted] [x]",
+        "[deleted](https://example.org) was a fine page",
+        "[removed as the [rules](/r/pics/wiki) say] but see [here](/x)",
         "",
     ],
 )
