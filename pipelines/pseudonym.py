@@ -65,9 +65,9 @@ class Pseudonyms:
 
     def user_ids(self, authors: Sequence[str]) -> list[str]:
         """`user_id` of each; remembers the names it has seen."""
+        if len(self._known) > _MAX_REMEMBERED:
+            self._known = {}  # not cleared: another thread may be reading it
         known = self._known
-        if len(known) > _MAX_REMEMBERED:
-            known.clear()
         new = [author for author in dict.fromkeys(authors) if author not in known]
         ids = self.ids_of(author.lower().encode() for author in new).decode()
         for i, author in enumerate(new):

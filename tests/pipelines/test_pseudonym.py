@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,25 @@ def test_ids_in_bulk_are_those_one_by_one() -> None:
     assert bulk.user_ids(names) == expected
     assert bulk.user_ids(["A", "new"]) == [expected[1], Pseudonyms(KEY).user_id("new")]
     assert bulk.user_ids([]) == []
+
+
+def test_threads_that_forget_names_do_not_disturb_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.pseudonym._MAX_REMEMBERED", 2)
+    shared = Pseudonyms(KEY)
+
+    class Interrupted(list[str]):
+        """Names; whenever they are read, another thread comes between and forgets all it knew."""
+
+        def __iter__(self) -> Iterator[str]:
+            shared.user_ids(["x", "y", "z"])
+            shared.user_ids(["v"])
+            return super().__iter__()
+
+    names = ["a", "b", "c"]
+    expected = Pseudonyms(KEY).user_ids(names)
+    assert shared.user_ids(Interrupted(names)) == expected
 
 
 def test_another_key_gives_other_ids() -> None:
