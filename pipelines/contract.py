@@ -8,6 +8,7 @@ whole, and a killed step leaves nothing that a reader could mistake for a result
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+
+# "s3://bucket" as a path, which has made one slash of two.
+_ADDRESS = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]+:/")
 
 
 class ContractError(ValueError):
@@ -98,13 +102,17 @@ class Run:
     """Where a step works.
 
     Args:
-        root: Folder that holds all tables, artifacts, manifests and reports of this run.
+        root: Folder that holds all tables, artifacts, manifests and reports of this run; on a file
+            system, as tables are published by renaming them.
         month: Partition being made ("2019-10" or "undated"), None for steps over all months.
         staging: Folder where the running step writes; set by the runner. It outlives a killed
             step of the same fingerprint, so a resumable step finds its finished shards there.
         on_progress: Called with (done, total or None, unit). Stays on the driver: pass paths, not
             runs, to workers.
         on_file: Called with how far each file is, by steps that read large ones; on the driver.
+
+    Raises:
+        ConfigError: The root is an address of a store.
     """
 
     root: Path
@@ -114,6 +122,14 @@ class Run:
         default=None, compare=False, repr=False
     )
     on_file: Callable[[FileProgress], None] | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if _ADDRESS.match(str(self.root)):
+            raise ConfigError(
+                f"root {str(self.root)!r} is an address of a store, in which tables cannot be "
+                "published by renaming: expected a folder that all workers see, mounted if need "
+                "be; dumps may lie in a store"
+            )
 
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """Report that `done` of `total` units are finished (rows, bytes, images, users)."""

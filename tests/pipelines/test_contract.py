@@ -5,7 +5,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines.contract import ContractError, Counts, MissingInputError, Run, Table, column, vector
+from pipelines.contract import (
+    ConfigError,
+    ContractError,
+    Counts,
+    MissingInputError,
+    Run,
+    Table,
+    column,
+    vector,
+)
 
 TABLE = Table(
     name="things",
@@ -78,6 +87,12 @@ def test_what_is_written_is_read_back_by_month(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="table 'things' not found"):
         TABLE.read(Run(root=tmp_path))
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/run", "gs://bucket", "file:///tmp/run"])
+def test_a_root_in_a_store_is_refused(root: str) -> None:
+    with pytest.raises(ConfigError, match=r"address of a store.*expected a folder"):
+        Run(root=Path(root))
 
 
 def test_counts_must_balance() -> None:
