@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 import orjson
 
-from pipelines.containers import is_dump_name, is_url, read_batches
+from pipelines.containers import CorruptDumpError, is_dump_name, is_url, read_batches
 from pipelines.contract import ConfigError, MissingInputError
 
 Kind = Literal["RS", "RC"]
@@ -135,15 +135,20 @@ def _not_empty(found: list[_Found], text: str, expected: str) -> list[_Found]:
 
 
 def _sniff(path: str) -> Kind:
-    with closing(read_batches(path, _SNIFF_BYTES)) as batches:
-        for line in (line for batch in islice(batches, 1) for line in batch.data.splitlines()):
-            kind = _kind_of(line)
-            if kind is not None:
-                return kind
+    damage = None
+    try:
+        with closing(read_batches(path, _SNIFF_BYTES)) as batches:
+            for line in (line for batch in islice(batches, 1) for line in batch.data.splitlines()):
+                kind = _kind_of(line)
+                if kind is not None:
+                    return kind
+    except CorruptDumpError as error:
+        damage = error
+    why = "" if damage is None else f" ({damage.cause} at byte {damage.offset_bytes})"
     raise ConfigError(
-        f"input {path!r} looks neither like submissions nor like comments; "
+        f"input {path!r} looks neither like submissions nor like comments{why}; "
         "name it RS_* or RC_*, or leave it out of the inputs"
-    )
+    ) from damage
 
 
 def _kind_of(line: bytes) -> Kind | None:

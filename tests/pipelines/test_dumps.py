@@ -55,6 +55,12 @@ def test_a_file_that_is_no_dump_is_named(data: bytes, tmp_path: Path) -> None:
         discover([str(tmp_path)])
 
 
+def test_a_file_that_is_cut_before_its_first_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "things.zst").write_bytes(zstandard.compress(COMMENT)[:9])
+    with pytest.raises(ConfigError, match=r"things\.zst.*neither .* at byte 9\); name it RS_\*"):
+        discover([str(tmp_path)])
+
+
 def test_folders_globs_and_files_name_each_dump_once(tmp_path: Path) -> None:
     one = put(tmp_path / "a" / "RS_2019-10.zst")
     two = put(tmp_path / "a" / "deep" / "RC_2019-10.gz")
