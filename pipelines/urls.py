@@ -32,6 +32,8 @@ _IMGUR_ID = r"[A-Za-z0-9]{5,8}"
 _IMGUR_FILE = re.compile(rf"/({_IMGUR_ID})(?:_d)?(\.[A-Za-z0-9]+)/?")
 _IMGUR_IDS = re.compile(rf"/(?:r/[^/]+/)?({_IMGUR_ID}(?:,{_IMGUR_ID})*)/?")
 _IMGUR_ALBUM = re.compile(r"/(?:a|gallery|album|t/[^/]+|topic/[^/]+)/.")
+# Stack Exchange's images, whose ids are other images at i.imgur.com.
+_STACK_HOST = "i.stack.imgur.com"
 _IMGUR_PAGES = frozenset({"about", "login", "rules", "signin", "search", "upload", "removed"})
 # An id has 5 or 7 characters; one more of these asks for a thumbnail of it.
 _IMGUR_THUMBNAILS = frozenset("sbtmlh")
@@ -146,6 +148,9 @@ def _resolve_signed(parts: _Parts) -> Resolved:
 
 
 def _resolve_imgur(parts: _Parts) -> Resolved:
+    if parts.host == _STACK_HOST:
+        is_image = parts.path.lower().endswith(IMAGE_SUFFIXES)
+        return _direct(f"https://{_STACK_HOST}{parts.path}") if is_image else NOTHING
     file = _IMGUR_FILE.fullmatch(parts.path)
     if file is not None:
         suffix = file[2].lower()

@@ -40,6 +40,8 @@ DIRECT = [
     ("https://i.imgur.com/fn8aSh.png", "https://i.imgur.com/fn8aS.png"),
     ("https://i.imgur.com/AbCdEfGx.jpg", "https://i.imgur.com/AbCdEfGx.jpg"),
     ("https://i.imgur.com/AbCdEfG_d.webp?maxwidth=760", "https://i.imgur.com/AbCdEfG.webp"),
+    ("http://i.stack.imgur.com/fn8aS.png?x=1", "https://i.stack.imgur.com/fn8aS.png"),
+    ("https://i.stack.imgur.com/fn8aSm.png", "https://i.stack.imgur.com/fn8aSm.png"),
     # elsewhere
     ("http://Example.ORG/A/b.JPG", "http://example.org/A/b.JPG"),
     (
@@ -93,6 +95,7 @@ NOTHING = [
     "https://imgur.com/",
     "https://imgur.com/upload",
     "https://imgur.com/user/someone",
+    "https://i.stack.imgur.com/fn8aS",
     "https://v.redd.it/abc123",
     "https://redd.it/abc123",
     "https://i.redd.it/",
