@@ -88,5 +88,7 @@ def _lines(block: bytes) -> bytes:
     ends = starts + places[1::2]
     if num_rows and ends.max() > len(block):
         raise BrokenError("zst_blocks data are damaged (a row beyond its block)")
+    if places[1::2].sum() > len(block):
+        raise BrokenError("zst_blocks data are damaged (rows that hold each other)")
     rows = (block[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
     return b"".join(part for row in rows for part in (row, b"\n"))

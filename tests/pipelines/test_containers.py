@@ -353,6 +353,9 @@ def damaged_blocks() -> dict[str, bytes]:
         "more rows than fit": block(struct.pack("<I", 2**32 - 1) + b"{}"),
         "row beyond the end": block(struct.pack("<III", 1, 1, 2) + b"{}"),
         "no number of rows": block(b"ab"),
+        "the same bytes in every row": block(
+            struct.pack("<I", 999) + struct.pack("<II", 0, 9_000) * 999 + b"x" * 9_000
+        ),
         "a plain zst": zst(TEXT),
         "unfolds beyond all bounds": (
             struct.pack("<I", 14) + b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 2**40) + b"\1"
