@@ -10,6 +10,9 @@ from pipelines.contract import ConfigError
 
 ON_CORRUPT = ("fail", "keep")
 OVER_18 = ("drop", "keep")
+# One thread decodes a dump, at 0.7 GB/s and more; those that parse it read 0.15 GB/s each, and hold
+# 32 MB of lines each and what they make of them, or a file of a table that is being written.
+MAX_THREADS = 8
 RUNNERS = (
     "DirectRunner",
     "PrismRunner",
@@ -89,7 +92,8 @@ class BeamResources:
         runner: Beam runner by name, one of RUNNERS.
         workers: Processes of the direct runner; 1 runs in this process. Other runners are told by
             their options.
-        threads: Threads that parse the lines of one dump; 0: as many as a worker has cores.
+        threads: Threads that parse the lines of one dump; 0: as many as this machine has cores for
+            each worker, at most MAX_THREADS.
         options: Further Beam pipeline options, as `--name=value` words.
     """
 
@@ -112,4 +116,4 @@ class BeamResources:
     def threads_of(self, num_dumps: int) -> int:
         """Threads that parse one of so many dumps."""
         busy = max(1, min(self.workers, num_dumps))
-        return self.threads or max(1, (os.cpu_count() or 1) // busy)
+        return self.threads or max(1, min(MAX_THREADS, (os.cpu_count() or 1) // busy))

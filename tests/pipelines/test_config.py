@@ -28,3 +28,14 @@ def test_wrong_values_are_named(make: Any, changes: dict[str, Any], message: str
     make(**base)
     with pytest.raises(ConfigError, match=message):
         make(**base | changes)
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "workers", "threads", "expected"),
+    [(2, 1, 0, 2), (64, 1, 0, 8), (64, 16, 0, 4), (2, 4, 0, 1), (2, 1, 32, 32)],
+)
+def test_threads_are_as_many_as_one_stream_can_feed(
+    num_cores: int, workers: int, threads: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: num_cores)
+    assert BeamResources(workers=workers, threads=threads).threads_of(num_dumps=99) == expected
