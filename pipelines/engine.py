@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -142,11 +143,15 @@ def options_from(words: Sequence[str]) -> PipelineOptions:
         ConfigError: Beam knows no such option; it would go on without it.
     """
     options = PipelineOptions(list(words))
-    unknown = (
-        options.get_all_options(retain_unknown_options=True).keys() - options.get_all_options()
-    )
+    known = options.get_all_options()
+    unknown = options.get_all_options(retain_unknown_options=True).keys() - known
     if unknown:
-        raise ConfigError(f"Beam has no pipeline option {', '.join(sorted(unknown))}; see {words}")
+        near = [n for name in sorted(unknown) for n in get_close_matches(name, known, n=1)]
+        # The words themselves may hold the secret of a store.
+        raise ConfigError(
+            f"Beam has no pipeline option {', '.join(sorted(unknown))}"
+            + (f"; expected {', '.join(near)}" if near else "")
+        )
     return options
 
 

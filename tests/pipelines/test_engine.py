@@ -36,12 +36,15 @@ def test_what_a_pipeline_saves_reaches_the_driver(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_an_option_that_beam_does_not_know_is_named(tmp_path: Path) -> None:
-    resources = BeamResources(options=("--job_name=x", "--direct_num_worker=2"))
+    options = ("--s3_secret_access_key=secret", "--direct_num_worker=2")
     with (
-        pytest.raises(ConfigError, match="no pipeline option direct_num_worker;"),
-        pipeline(resources, tmp_path / "log"),
+        pytest.raises(
+            ConfigError, match=r"option direct_num_worker; expected direct_num_workers$"
+        ) as caught,
+        pipeline(BeamResources(options=options), tmp_path / "log"),
     ):
         pass
+    assert "=secret" not in str(caught.value)
 
 
 @pytest.mark.engine
