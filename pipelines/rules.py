@@ -21,9 +21,9 @@ _GONE = (
     r"(?i)^\s*\\?\[\s*(?:removed|deleted|unavailable)\b"
     rf"[^\[\]\n]{{0,100}}(?:{_LINK}[^\[\]\n]{{0,100}})?\\?\]\s*$"
 )
-# "Abbot" and "Talbot" are people.
-_BOT_NAME = r"(?i)(?:bot|[-_]bot[-_]?\d*)$"
-_HUMAN_NAME = r"(?i)(?:abbot|talbot|cabot)$"
+# "Abbot" and "Talbot" are people. Moderators of pics speak as "pics-ModTeam".
+_BOT_NAME = r"(?i)(?:bot(?:[-_]\d*)?|[-_]bot[-_]?\d*|-modteam)$"
+_HUMAN_NAME = r"(?i)(?:abbot|talbot|cabot)(?:[-_]\d*)?$"
 
 
 @cache

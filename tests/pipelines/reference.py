@@ -20,7 +20,7 @@ from typing import Any
 RawRow = dict[str, Any]
 
 # Bots in the samples whose name does not say so.
-QUIET_BOTS = ("automoderator", "helperbot_", "imagesofnetwork", "totesmessenger")
+QUIET_BOTS = ("automoderator", "imagesofnetwork", "totesmessenger")
 
 # Values nested in each other, at most; between Python's usual limit and this one, tests try none.
 MAX_DEPTH = 1024
@@ -220,7 +220,8 @@ def rule_of(row: RawRow, kind: str) -> str | None:  # noqa: PLR0911 (one return 
         return "deletion_signal"
     if row.get("over_18"):
         return "over_18"
-    if re.search(r"bot$|[-_]bot[-_]?\d*$", author.lower()) or author.lower() in QUIET_BOTS:
+    says_bot = re.search(r"bot$|bot[-_]\d*$|[-_]bot\d+$|-modteam$", author.lower())
+    if says_bot or author.lower() in QUIET_BOTS:
         return "bot"
     if subreddit is not None and subreddit.lower().startswith("u_"):
         return "profile_subreddit"
