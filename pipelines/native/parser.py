@@ -312,7 +312,7 @@ class LineParser:
         found["num_comments"] = column("num_comments", pl.Int32())
         found["over_18"] = pl.Series(columns["over_18"].values[kept] != 0)
         found["crosspost_parent"] = column("crosspost_parent", pl.UInt64())
-        found["url"] = _posted(Field.of(spans, "url").take(kept))
+        found["url"] = self._posted(Field.of(spans, "url").take(kept), author)
         found["media"], albums = media_of(spans, kept, self._config.over_18 == "keep")
         return pl.DataFrame(found), albums
 
@@ -324,6 +324,17 @@ class LineParser:
         careful = pl.DataFrame({"t": texts.gather(rows), "created_utc": created[rows]})
         (clean,) = cleaned_texts(careful, names, self._config, "t")
         return _replaced(texts, rows, clean)
+
+    def _posted(self, field: Field, author: Codes) -> pl.Series:
+        """Column `url`: as `rows.posted_urls` where that may change a url, else as posted."""
+        raw = texts_of(field, MAX_URL_CHARS, is_line=True)
+        raw.mark_names(self._authors.table.arena, self._authors.table.offsets, author)
+        care = raw.needs_care | (raw.offsets[1:] == raw.offsets[:-1])
+        urls, rows = raw.to_series(), np.flatnonzero(care)
+        if not len(rows):
+            return urls
+        careful = posted_urls(urls.gather(rows), self._authors.names(author[rows]))
+        return _replaced(urls, rows, careful)
 
 
 def _order(lines: Lines, first_line: int, dump_order: int) -> pl.DataFrame:
@@ -361,14 +372,3 @@ def _is_gone(lines: Lines, keys: tuple[str, ...]) -> Odd:
             texts = texts_of(Field.of(lines.spans, key).take(rows), _NO_LIMIT).to_series()
             gone[rows] |= texts.to_frame("t").select(is_gone(pl.col("t"))).to_series().to_numpy()
     return gone
-
-
-def _posted(field: Field) -> pl.Series:
-    """Column `url`: as `rows.posted_urls` where that may change a url, else as posted."""
-    raw = texts_of(field, MAX_URL_CHARS, is_line=True)
-    care = raw.needs_care | (raw.offsets[1:] == raw.offsets[:-1])
-    urls, rows = raw.to_series(), np.flatnonzero(care)
-    if not len(rows):
-        return urls
-    careful = urls.gather(rows).to_frame("url").select(posted_urls(pl.col("url"))).to_series()
-    return _replaced(urls, rows, careful)

@@ -243,7 +243,8 @@ def row_of(read: RawRow, kind: str, key: bytes) -> RawRow:
     row |= {column: read[column] for column in ("num_comments", "over_18", "crosspost_parent")}
     url = (read["url"] or "").replace("&amp;", "&").strip()
     url = "".join(c for c in url if unicodedata.category(c) != "Cc")
-    row["url"] = masked(url) if url and len(url) <= 4096 else None
+    fits = 0 < len(url) <= 4096
+    row["url"] = without_name(masked(url), read["author"]) if fits else None
     return row | {"submission_id": read["id"]}
 
 
@@ -255,10 +256,15 @@ def clean(text: str, created_utc: int, author: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = "".join(c for c in text if _is_shown(c))
     text = masked(text).strip(" \t\n\v\f\r\u00a0\u3000\u2000\u2001\u2002\u2003\u2009\u2028\u2029")
+    return without_name(text, author)[:10_000]
+
+
+def without_name(text: str, author: str) -> str:
+    """Without the author's own name as a word."""
     own = re.escape(author.lower())
     words = re.split(r"([A-Za-z0-9_-]+)", text.replace("\\_", "\0_"))
     text = "".join("u/[user]" if re.fullmatch(own, w.lower()) else w for w in words)
-    return text.replace("\0_", "\\_")[:10_000]
+    return text.replace("\0_", "\\_")
 
 
 def _is_shown(character: str) -> bool:

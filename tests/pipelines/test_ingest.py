@@ -232,14 +232,18 @@ def test_the_names_of_no_author_are_in_the_files(tmp_path: Path) -> None:
         "body": f"I, {author.upper()}, and u/{author}, /u/{author}",
     }
     post = SUBMISSION | {"author": author, "title": f"by @{author}", "selftext": f"u/{author}'s"}
+    urls = (f"https://reddit.com/u/{author}/x", f"https://{author.lower()}.example.org/?a=1&amp;b")
+    posts = [post | {"id": f"s{n}", "url": url} for n, url in enumerate(urls)]
     put(tmp_path / "dumps" / "RC_2019-10", lines(comment))
-    put(
-        tmp_path / "dumps" / "RS_2019-10", lines(post | {"url": f"https://reddit.com/u/{author}/x"})
-    )
+    put(tmp_path / "dumps" / "RS_2019-10", lines(*posts))
     run = run_for(tmp_path)
     ingest(config_for(tmp_path, tmp_path / "dumps"), ONE, run)
     for table in TABLES:
         assert author.lower() not in str(staged(table, run).to_dicts()).lower()
+    assert staged(SUBMISSIONS, run)["url"].to_list() == [
+        "https://reddit.com/u/[user]/x",
+        "https://u/[user].example.org/?a=1&b",
+    ]
 
 
 def test_a_cut_dump_fails_the_month_with_its_place(tmp_path: Path) -> None:

@@ -70,10 +70,11 @@ def test_a_submission_carries_its_images() -> None:
         ("", None),
         (None, None),
         ("https://e.org/\0a", "https://e.org/a"),
+        ("https://Foo-1.e.org/foo-1?a=foo-12", "https://u/[user].e.org/u/[user]?a=foo-12"),
     ],
 )
 def test_urls_are_kept_as_posted_without_names(url: str | None, expected: str | None) -> None:
-    (row,) = parse("RS", SUBMISSION | {"url": url}).versions.to_dicts()
+    (row,) = parse("RS", SUBMISSION | {"author": "foo-1", "url": url}).versions.to_dicts()
     assert row["url"] == expected
 
 
