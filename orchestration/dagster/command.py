@@ -47,6 +47,13 @@ class Command:
             return [str(self.root.with_name(self.root.name + "_world") / "dumps")]
         return self._values("--input")
 
+    @property
+    def options(self) -> list[str]:
+        """Beam's options, which tell how the stores of inputs are reached."""
+        settings = (setting.partition("=") for setting in self._values("--set"))
+        told = [value for name, _, value in settings if name == "beam.options"]
+        return [option for option in told[-1].split(",") if option] if told else []
+
     def run(
         self, step: Step, months: Sequence[str], parallel: int, log: dg.DagsterLogManager
     ) -> list[Manifest]:

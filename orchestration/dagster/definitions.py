@@ -98,7 +98,7 @@ def dumps_sensor(
 def dump_marks(command: Command) -> dict[str, str]:
     """A hash of the dumps of each month; undated ones belong to no partition."""
     found = {}
-    for month, dumps in discover(command.inputs).items():
+    for month, dumps in discover(command.inputs, command.options).items():
         if month != UNDATED:
             told = json.dumps([dump_identity(dump) for dump in dumps])
             found[month] = hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -137,5 +137,5 @@ def served() -> dg.Definitions:
     if command.words[0] == "sample":
         first = sample_world(users=60, seed=0).months[0]
     else:
-        first = min(month for month in discover(command.inputs) if month != UNDATED)
+        first = min(dump_marks(command))
     return definitions(command, first, int(os.environ.get(PARALLEL, "2")))

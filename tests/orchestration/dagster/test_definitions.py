@@ -15,11 +15,12 @@ import dagster as dg
 
 from orchestration.dagster.assets import contract_problems, flow_assets
 from orchestration.dagster.command import Command
-from orchestration.dagster.definitions import definitions
+from orchestration.dagster.definitions import definitions, dump_marks
 from orchestration.flow import FLOW
 from orchestration.manifests import published
 from orchestration.tables import APPROVAL
 from pipelines.contract import ConfigError, Run
+from pipelines.dumps import Dump
 from pipelines.tables import COMMENTS
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -120,6 +121,25 @@ def test_the_sensor_asks_for_new_and_changed_months(
     months, cursor = tick(cursor)
     assert months == [MONTHS[1]] and "2019-07" not in cursor
     (dumps / "RC_2019-07.zst").unlink()
+
+
+def test_inputs_in_a_store_are_looked_up_with_the_options_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+
+    def discover(inputs: list[str], options: list[str]) -> dict[str, list[Dump]]:
+        asked.append((inputs, options))
+        return {}
+
+    monkeypatch.setattr("orchestration.dagster.definitions.discover", discover)
+    words = ("run", "--root", "run", "--input", "s3://dumps/")
+    dump_marks(Command((*words, "--set", "train.epochs=1")))
+    dump_marks(Command((*words, "--set", "beam.options=--s3_endpoint_url=http://a,--s3_verify=x")))
+    assert asked == [
+        (["s3://dumps/"], []),
+        (["s3://dumps/"], ["--s3_endpoint_url=http://a", "--s3_verify=x"]),
+    ]
 
 
 def test_the_contract_check_finds_a_broken_file(command: Command) -> None:
