@@ -38,7 +38,7 @@ def find_remote(url: str, options: Sequence[str] = ()) -> tuple[list[RemoteFile]
     """Files that `url` names: an object, a glob, or all below a folder; whether it is a folder.
 
     Raises:
-        ConfigError: No file system of the scheme is installed.
+        ConfigError: No file system of the scheme is installed, or an option is wrong.
         MissingInputError: The store cannot be asked.
     """
     _require(url, options)
@@ -65,15 +65,20 @@ def _assert_answers(url: str, options: Sequence[str]) -> None:
     """Nothing, if the server that the options name takes connections: Beam would try for minutes.
 
     Raises:
-        MissingInputError: It does not.
+        ConfigError: The option is no address of a server.
+        MissingInputError: The server takes none.
     """
     endpoint = options_from(options).get_all_options().get("s3_endpoint_url")
     if url.partition("://")[0].lower() != "s3" or not endpoint:
         return
     server = urlsplit(endpoint)
+    if server.scheme not in ("http", "https") or not server.hostname:
+        raise ConfigError(
+            f"--s3_endpoint_url={endpoint}: expected http://HOST:PORT or https://HOST"
+        )
     port = server.port or (80 if server.scheme == "http" else 443)
     try:
-        socket.create_connection((server.hostname or "", port), CONNECT_S).close()
+        socket.create_connection((server.hostname, port), CONNECT_S).close()
     except OSError as error:
         raise MissingInputError(
             f"input {url!r} cannot be looked up: --s3_endpoint_url={endpoint} takes no connection "

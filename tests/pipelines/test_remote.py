@@ -120,6 +120,12 @@ def test_a_store_that_does_not_answer_is_one_error_at_once() -> None:
             discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}",))
 
 
+@pytest.mark.parametrize("endpoint", ["minio:9000", "//127.0.0.1:9000", "127.0.0.1", "s3://host"])
+def test_an_endpoint_that_is_no_address_is_named(endpoint: str) -> None:
+    with pytest.raises(ConfigError, match=rf"--s3_endpoint_url={endpoint}: expected http://HOST"):
+        discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}",))
+
+
 @pytest.mark.parametrize(
     ("address", "module", "remedy"),
     [
