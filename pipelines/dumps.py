@@ -70,7 +70,7 @@ def discover(inputs: Iterable[str], options: Sequence[str] = ()) -> dict[str, li
     files = {file.path: file for text in inputs for file in _expand(text, options)}
     by_month: dict[str, list[Dump]] = defaultdict(list)
     for file in files.values():
-        dump = _dump_of(file)
+        dump = _dump_of(file, options)
         by_month[dump.month].append(dump)
     return {month: _labelled(by_month[month]) for month in sorted(by_month)}
 
@@ -84,11 +84,13 @@ def dump_at(path: Path) -> Dump:
     return _dump_of(_File(str(path), path.stat().st_size))
 
 
-def _dump_of(file: _File) -> Dump:
+def _dump_of(file: _File, options: Sequence[str] = ()) -> Dump:
     name = PurePosixPath(file.path).name
     match = _NAME.match(name)
     kind: Kind = (
-        _sniff(file.path) if match is None else ("RS" if match[1].upper() == "RS" else "RC")
+        _sniff(file.path, options)
+        if match is None
+        else ("RS" if match[1].upper() == "RS" else "RC")
     )
     month = f"{match[2]}-{match[3]}" if match and match[2] else UNDATED
     return Dump(
@@ -134,10 +136,10 @@ def _not_empty(found: list[_Found], text: str, expected: str) -> list[_Found]:
     return found
 
 
-def _sniff(path: str) -> Kind:
+def _sniff(path: str, options: Sequence[str]) -> Kind:
     damage = None
     try:
-        with closing(read_batches(path, _SNIFF_BYTES)) as batches:
+        with closing(read_batches(path, _SNIFF_BYTES, options=options)) as batches:
             for line in (line for batch in islice(batches, 1) for line in batch.data.splitlines()):
                 kind = _kind_of(line)
                 if kind is not None:

@@ -38,7 +38,7 @@ def find_remote(url: str, options: Sequence[str] = ()) -> tuple[list[RemoteFile]
     """Files that `url` names: an object, a glob, or all below a folder; whether it is a folder.
 
     Raises:
-        ConfigError: No file system of the scheme is installed, or an option is wrong.
+        ConfigError: No file system of the scheme is installed, or options are wrong.
         MissingInputError: The store cannot be asked.
     """
     _require(url, options)
@@ -62,14 +62,24 @@ def open_remote(url: str, options: Sequence[str] = ()) -> BinaryIO:
 
 
 def _assert_answers(url: str, options: Sequence[str]) -> None:
-    """Nothing, if the server that the options name takes connections: Beam would try for minutes.
+    """Nothing, if S3 can be asked as the options say: Beam would try for minutes, or hours.
 
     Raises:
-        ConfigError: The option is no address of a server.
-        MissingInputError: The server takes none.
+        ConfigError: There are no credentials, or the option is no address of a server.
+        MissingInputError: The server that the options name takes no connection.
     """
-    endpoint = options_from(options).get_all_options().get("s3_endpoint_url")
-    if url.partition("://")[0].lower() != "s3" or not endpoint:
+    if url.partition("://")[0].lower() != "s3":
+        return
+    import boto3  # for those who need it
+
+    told = options_from(options).get_all_options()
+    if not told["s3_access_key_id"] and boto3.session.Session().get_credentials() is None:
+        raise ConfigError(
+            f"input {url!r}: there are no credentials; expected AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, a profile, a role, or Beam's option --s3_access_key_id=..."
+        )
+    endpoint = told["s3_endpoint_url"]
+    if not endpoint:
         return
     server = urlsplit(endpoint)
     if server.scheme not in ("http", "https") or not server.hostname:
@@ -102,12 +112,12 @@ def _match(pattern: str) -> list[RemoteFile]:
 
 
 def _require(url: str, options: Sequence[str]) -> None:
-    """Make sure that the address can be read, with these options if there are any.
+    """Make sure that the address can be read, with these options.
 
-    Workers that the local runner starts are not told the pipeline's options by Beam.
+    Beam opens no store before it was told options, be they none; and workers that the local runner
+    starts are not told the pipeline's.
     """
-    if options:
-        FileSystems.set_options(options_from(options))
+    FileSystems.set_options(options_from(options))
     scheme = url.partition("://")[0].lower()
     if scheme not in _EXTRAS:
         schemes = ", ".join(f"{known}://" for known in _EXTRAS)

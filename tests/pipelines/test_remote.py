@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 from pipelines.containers import CorruptDumpError, read_batches
 from pipelines.contract import ConfigError, MissingInputError
 from pipelines.dumps import discover
+from pipelines.quiet_beam import FileSystems
 
 COMMENTS = b"".join(b'{"id": "b%d", "body": "b"}\n' % n for n in range(5000))
 SUBMISSION = b'{"id": "a1", "title": "t"}\n'
@@ -96,6 +97,31 @@ def test_objects_are_read_as_they_are_stored(name: str, store: tuple[Any, tuple[
     assert b"".join(batch.data for batch in batches) == COMMENTS * 2
 
 
+def test_a_store_is_read_without_any_options(
+    store: tuple[Any, tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, options = store
+    put(client, "plain/things.json", SUBMISSION)
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)  # as where nothing ran before
+    monkeypatch.setenv("AWS_ENDPOINT_URL", options[0].partition("=")[2])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "key")
+    ((dump,),) = discover(["s3://dumps/plain/"]).values()
+    assert dump.kind == "RS"
+    (batch,) = read_batches(dump.path)
+    assert batch.data == SUBMISSION
+
+
+def test_missing_credentials_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/no/file")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ConfigError, match=r"'s3://dumps/': there are no credentials.*AWS_ACCESS"):
+        discover(["s3://dumps/"])
+
+
 def test_a_cut_object_is_detected(store: tuple[Any, tuple[str, ...]]) -> None:
     client, options = store
     size = put(client, "cut/RC.zst", zstandard.compress(COMMENTS)[:-9])
@@ -117,13 +143,13 @@ def test_a_store_that_does_not_answer_is_one_error_at_once() -> None:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         with pytest.raises(MissingInputError, match=f"{endpoint} takes no connection"):
-            discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}",))
+            discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}", "--s3_access_key_id=key"))
 
 
 @pytest.mark.parametrize("endpoint", ["minio:9000", "//127.0.0.1:9000", "127.0.0.1", "s3://host"])
 def test_an_endpoint_that_is_no_address_is_named(endpoint: str) -> None:
     with pytest.raises(ConfigError, match=rf"--s3_endpoint_url={endpoint}: expected http://HOST"):
-        discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}",))
+        discover(["s3://dumps/"], (f"--s3_endpoint_url={endpoint}", "--s3_access_key_id=key"))
 
 
 @pytest.mark.parametrize(
