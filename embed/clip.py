@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import open_clip
@@ -55,6 +55,16 @@ class ClipIdentity:
             "clip_pretrained": self.pretrained,
             "clip_weights": self.weights_sha256,
         }
+
+
+class Texts(Protocol):
+    """What encodes texts: a `Clip`, or one elsewhere (`embed.remote`)."""
+
+    identity: ClipIdentity
+    dim: int
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit float32 [N, dim]; a text longer than the model's context is cut."""
 
 
 class Clip:

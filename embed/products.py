@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embed.clip import Clip, load_clip, unit_rows
+from embed.clip import Clip, Texts, load_clip, unit_rows
 from embed.config import EmbedResources, ProductsConfig
+from embed.remote import RemoteTexts
 from embed.split import hold_out, user_images
 from embed.sums import GroupSums, pictures_had, sum_by_group, weights_of
 from embed.tables import (
@@ -92,12 +94,7 @@ def subreddit_features(
         ConfigError: The images were embedded by other weights than `config.clip` names.
     """
     files = IMAGE_EMBEDDINGS.dataset(run).files
-    clip = load(
-        model=config.clip.model,
-        pretrained=config.clip.pretrained,
-        device="cuda" if resources.gpus_per_actor > 0 else "cpu",
-        precision=resources.precision,
-    )
+    clip = text_encoder(config, resources, load)
     require_same_weights(clip, files)
     posted = pl.from_arrow(USER_IMAGES.read(run))
     assert isinstance(posted, pl.DataFrame)
@@ -133,14 +130,29 @@ def subreddit_features(
     )
 
 
-def mean_texts(texts: list[list[str]], clip: Clip) -> NDArray[np.float32]:
+def text_encoder(
+    config: ProductsConfig, resources: EmbedResources, load: Callable[..., Clip]
+) -> Texts:
+    """The model, here on the CPU or in a Ray actor on a GPU: the driver may have none."""
+    num_gpus = resources.gpus_per_actor
+    load_there = partial(
+        load,
+        model=config.clip.model,
+        pretrained=config.clip.pretrained,
+        device="cuda" if num_gpus else "cpu",
+        precision=resources.precision,
+    )
+    return RemoteTexts(load_there, num_gpus) if num_gpus else load_there()
+
+
+def mean_texts(texts: list[list[str]], clip: Texts) -> NDArray[np.float32]:
     """Unit mean of the unit vectors of each group of texts, [groups, dim]; no group is empty."""
     x_TD = clip.encode_texts([text for group in texts for text in group])
     ends = np.cumsum([len(group) for group in texts])
     return unit_rows(np.stack([rows.mean(axis=0) for rows in np.split(x_TD, ends[:-1])]))
 
 
-def require_same_weights(clip: Clip, files: Sequence[str]) -> None:
+def require_same_weights(clip: Texts, files: Sequence[str]) -> None:
     """Nothing, if the images in `files` were embedded by the weights of `clip`.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embed.clip import Clip, unit_rows
+from embed.clip import Texts, unit_rows
 from embed.tables import TAG_EMBEDDINGS
 from pipelines.contract import ConfigError, MissingInputError
 
@@ -89,7 +89,7 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
 
 
-def tag_embeddings(clip: Clip, vocabulary: Mapping[str, Facet]) -> pa.Table:
+def tag_embeddings(clip: Texts, vocabulary: Mapping[str, Facet]) -> pa.Table:
     """Rows of TAG_EMBEDDINGS: the unit mean over a tag's prompts, facets and tags in their order.
 
     Source: prompt ensembling, Radford et al. 2021, section 3.1.4, arXiv:2103.00020.

@@ -101,6 +101,7 @@ FLOW = (
         function="embed.products:subreddit_features",
         reads=(SUBMISSIONS, USER_IMAGES, IMAGE_EMBEDDINGS),
         writes=(SUBREDDIT_FEATURES, TAG_EMBEDDINGS),
+        ray=True,
     ),
     Step(
         name="build_graph",
