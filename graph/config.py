@@ -181,7 +181,8 @@ class GraphResources:
     """How stage 3 runs.
 
     Args:
-        workers: Ray Train workers; the result does not depend on their number.
+        workers: Ray workers; the result does not depend on their number. As many of them train as
+            can share the chunks of a step equally (`TrainConfig.batch_users`).
         gpus_per_worker: 0 trains on the CPU.
         threads_per_worker: Torch threads on the CPU.
         sampler: `torch` or `dgl`; same distribution, dgl only on Python 3.11 and below.

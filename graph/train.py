@@ -8,7 +8,7 @@ run finds Ray Train's state in its staging folder and goes on from the last chec
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from graph.results import (
 )
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE, LINK_METRICS, TRAINING_CURVES
-from graph.training import check_workers
+from graph.training import Plan, sharing_workers
 from graph.variants import Job, Place, State, prepare, train_variants, variant_configs
 from pipelines.contract import Counts, Run
 
@@ -40,13 +40,15 @@ from pipelines.contract import Counts, Run
 def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Counts:
     """Step: GRAPH_STORE, SUBREDDIT_FEATURES, USER_IMAGES, IMAGE_EMBEDDINGS -> CHECKPOINT,
     TRAINING_CURVES, LINK_METRICS."""
-    check_workers(config, resources.workers)
     graph = GraphStore.open(GRAPH_STORE.path(run))
     features = load_features(run, graph)
     work = run.staged(CHECKPOINT).parent / "train_work"
     held = Held.of(graph, make_splits(graph, config), features, work / "views")
     prepare(work / "prepared", held)
     prepared = str((work / "prepared").resolve())
+    seeds = int((held.training.graph.by_user.degrees() > 0).sum())
+    workers = sharing_workers(Plan.of(config, seeds).chunks_per_step, resources.workers)
+    resources = replace(resources, workers=workers)
     state = fit(Job(config=config, resources=resources, prepared=prepared), work / "ray")
     total = config.epochs * len(variant_configs(config))
     run.progress(total, total, "epochs")

@@ -155,13 +155,9 @@ def pairwise_sum(parts: Sequence[Tensor]) -> Tensor:
     return level[0]
 
 
-def check_workers(config: TrainConfig, workers: int) -> None:
-    """Nothing, if so many workers can share a step.
-
-    Raises:
-        ConfigError: They cannot.
-    """
-    chunks_of_rank(config.batch_users // config.chunk_users, 0, workers)
+def sharing_workers(chunks: int, workers: int) -> int:
+    """As many of the workers as can share the chunks of a step equally; changes no result."""
+    return max(number for number in range(1, workers + 1) if chunks % number == 0)
 
 
 def chunks_of_rank(chunks: int, rank: int, world_size: int) -> range:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ from graph.tables import (
     USER_EMBEDDINGS,
 )
 from graph.train import train_gat
+from graph.variants import Job
 from pipelines.contract import ContractError, Counts, Run
 from pipelines.tables import INTERACTIONS
 from tests.graph.conftest import SMALL, publish
@@ -132,6 +134,23 @@ def test_two_workers_give_the_encoder_and_the_tables_of_one(
     for name in ("model.safetensors", STATES_FILE, "subreddits.parquet", "seen_users.npy"):
         ours, theirs = (CHECKPOINT.path(r) / name for r in (run, alone.run))
         assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_workers_that_cannot_share_a_step_leave_it_to_those_that_can(
+    small: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def fit(job: Job, storage: Path) -> NoReturn:
+        asked.append(job.resources.workers)
+        raise InterruptedError
+
+    monkeypatch.setattr("graph.train.fit", fit)
+    for workers, folder in ((3, "three"), (64, "many")):
+        with pytest.raises(InterruptedError):
+            train(small, tmp_path / folder, workers)
+    chunks = CONFIG.batch_users // CONFIG.chunk_users
+    assert asked == [min(chunks, 2), chunks]
 
 
 def comparable(table: pa.Table) -> pl.DataFrame:

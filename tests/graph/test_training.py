@@ -23,6 +23,7 @@ from graph.training import (
     chunk_gradient,
     chunks_of_rank,
     pairwise_sum,
+    sharing_workers,
 )
 from pipelines.contract import ConfigError
 from tests.graph.conftest import SMALL
@@ -140,6 +141,14 @@ def test_workers_that_cannot_share_a_step_are_refused() -> None:
     assert chunks_of_rank(4, 1, 2) == range(2, 4)
     with pytest.raises(ConfigError, match="workers=3 cannot share the 4 chunks"):
         chunks_of_rank(4, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "workers", "sharing"), [(2, 8, 2), (8, 3, 2), (8, 8, 8), (1, 4, 1), (4, 1, 1)]
+)
+def test_as_many_workers_train_as_can_share_a_step(chunks: int, workers: int, sharing: int) -> None:
+    assert sharing_workers(chunks, workers) == sharing
+    assert len(chunks_of_rank(chunks, 0, sharing)) * sharing == chunks
 
 
 def test_both_losses_fall(held: Held, graph: TrainingGraph) -> None:
