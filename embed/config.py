@@ -126,7 +126,8 @@ class EmbedResources:
         actors: Ray actors that encode; each loads the model once.
         gpus_per_actor: 0 encodes on the CPU.
         batch_images: Images encoded at once.
-        threads_per_actor: Pictures decoded at once, and Torch threads on the CPU, of an actor.
+        threads_per_actor: Pictures decoded at once, and Torch threads on the CPU, of an actor; 0:
+            its share of the processors of a machine with GPUs.
         precision: fp32, bf16 or fp16.
         compile: Compile the encoder of images; worth its minute from a few ten thousand images on.
         per_host: Requests under way to one host at once, over all actors.

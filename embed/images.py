@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 import ray.data
 
 from embed.archive import archive_files, search
@@ -59,6 +61,9 @@ def embed_images(
         run: Where.
         load: Loads the model in each actor; takes the arguments of `load_clip`.
     """
+    if not resources.threads_per_actor:
+        threads = threads_beside_gpus(ray.nodes(), resources.gpus_per_actor)
+        resources = replace(resources, threads_per_actor=threads)
     load_here = partial(
         load,
         model=config.clip.model,
@@ -94,6 +99,18 @@ def embed_images(
     num_shared = share_over_shards(folder, bits, kept["image_id"], posted)
     num_media = media.select(pl.len()).collect().item()
     return count(folder, plans, num_media, num_shared, damaged)
+
+
+def threads_beside_gpus(nodes: Sequence[Mapping[str, Any]], gpus_per_actor: float) -> int:
+    """Processors of an actor's share of a machine, of the machine that has the fewest for a GPU.
+
+    Args:
+        nodes: As `ray.nodes` tells them. Where none has a GPU yet, one processor is sure to be had.
+        gpus_per_actor: Of an actor.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    shares = [r.get("CPU", 0) / r["GPU"] for r in resources if r.get("GPU")]
+    return max(1, int(min(shares, default=0) * gpus_per_actor))
 
 
 def worker_settings(

@@ -150,7 +150,9 @@ def with_images(
         return profile
     return replace(
         profile,
-        embedding=replace(profile.embedding, actors=gpus, gpus_per_actor=1, precision="bf16"),
+        embedding=replace(
+            profile.embedding, actors=gpus, gpus_per_actor=1, threads_per_actor=0, precision="bf16"
+        ),
         training=replace(profile.training, workers=gpus, gpus_per_worker=1),
     )
 

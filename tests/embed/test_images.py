@@ -16,7 +16,14 @@ import torch
 from embed.archive import archive_files
 from embed.clip import load_clip
 from embed.config import EmbedConfig, EmbedResources
-from embed.images import KEPT_SCHEMA, embed_images, place_rows, published_rows, worker_settings
+from embed.images import (
+    KEPT_SCHEMA,
+    embed_images,
+    place_rows,
+    published_rows,
+    threads_beside_gpus,
+    worker_settings,
+)
 from embed.shards import MANIFESTS, distinct_images, plan_shards
 from embed.tables import IMAGE_EMBEDDINGS
 from embed.worker import embed_rows
@@ -94,6 +101,18 @@ def without_ray(config: EmbedConfig, resources: EmbedResources, run: Run) -> lis
     for plan in plan_shards(rows, config.shard_images, {}).values():
         found += embed_rows(plan.rows, clip, settings).to_pylist()
     return sorted(found, key=lambda row: str(row["image_id"]))
+
+
+def test_an_actor_decodes_on_its_share_of_the_smallest_machine_with_gpus() -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 64.0}},
+        {"Alive": True, "Resources": {"CPU": 16.0, "GPU": 2.0}},
+        {"Alive": True, "Resources": {"CPU": 30.0, "GPU": 1.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+    ]
+    assert threads_beside_gpus(nodes, 1.0) == 8
+    assert threads_beside_gpus(nodes, 0.5) == 4
+    assert threads_beside_gpus(nodes[:1], 1.0) == 1
 
 
 @pytest.mark.engine

@@ -226,12 +226,15 @@ def test_the_service_is_told_what_the_api_knows(overlay: str) -> None:
 
 
 def test_production_asks_for_spot_gpus_that_come_and_go() -> None:
-    spec = named(rendered("production"), "RayJob")["refresh"]["spec"]["rayClusterSpec"]
+    job = named(rendered("production"), "RayJob")["refresh"]["spec"]
+    spec = job["rayClusterSpec"]
     groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
     assert spec["enableInTreeAutoscaling"] is True
     assert groups["gpu"]["minReplicas"] == 0 < groups["gpu"]["maxReplicas"]
     (container,) = groups["gpu"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    threads = int(job["entrypoint"].split("embedding.threads_per_actor=")[1].split()[0])
+    assert 1 < threads < int(container["resources"]["limits"]["cpu"])
 
 
 @cache

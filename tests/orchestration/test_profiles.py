@@ -82,6 +82,7 @@ def test_a_real_clip_reads_the_default_vocabulary() -> None:
 def test_gpus_change_resources_and_no_result() -> None:
     profile = profiles.with_images(PROFILE, archive="images", fetch=False, gpus=2)
     assert profile.training.workers == 2
+    assert profile.embedding.threads_per_actor == 0  # all of a GPU's share of the machine
     assert profile.train == PROFILE.train
 
 
