@@ -130,7 +130,7 @@ class EmbedResources:
             its share of the processors of a machine with GPUs.
         precision: fp32, bf16 or fp16.
         compile: Compile the encoder of images; worth its minute from a few ten thousand images on.
-        per_host: Requests under way to one host at once, over all actors.
+        per_host: Requests under way to one host at once, over all actors; but one of each actor.
         per_host_per_s: Requests a second to one host, over all actors.
         host_limits: Hosts with limits of their own, `HOST=AT_ONCE/PER_SECOND`, beside
             `embed.hosts.MAIN_HOSTS`, which they override.
