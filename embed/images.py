@@ -74,7 +74,8 @@ def embed_images(
     )
     metadata = file_metadata(config, resources)
     media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
-    images = distinct_images(media.select("image_id", "url"))
+    images = distinct_images(media)
+    posted, images = images.select("image_id", "created_utc"), images.drop("created_utc")
     archived = archive_files(Path(config.archive)) if config.archive else []
     kept = published_rows(run, metadata, config)
     rows, damaged = place_rows(images, archived, kept, kept_before(resources))
@@ -94,7 +95,6 @@ def embed_images(
         run.progress(done, images.height, "images")
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
-    posted = media.group_by("image_id").agg(pl.col("created_utc").min()).collect()
     bits = config.near_duplicate_bits
     num_shared = share_over_shards(folder, bits, kept["image_id"], posted)
     num_media = media.select(pl.len()).collect().item()

@@ -56,8 +56,10 @@ class Plan:
 
 
 def distinct_images(media: pl.LazyFrame) -> pl.DataFrame:
-    """One row an image, sorted: image_id and url (the least, should urls share an id)."""
-    return media.group_by("image_id").agg(pl.col("url").min()).sort("image_id").collect()
+    """One row an image, sorted: image_id, url (the least, should urls share an id), created_utc
+    (of its first posting)."""
+    first = media.group_by("image_id").agg(pl.col("url").min(), pl.col("created_utc").min())
+    return first.sort("image_id").collect(engine="streaming")
 
 
 def settled(

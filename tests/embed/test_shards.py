@@ -82,8 +82,10 @@ def test_statuses_add_up_over_shards(tmp_path: Path) -> None:
 
 
 def test_an_image_under_two_urls_is_one_image() -> None:
-    media = pl.LazyFrame({"image_id": ["b", "a", "b"], "url": ["u2", "u3", "u1"]})
-    assert distinct_images(media).rows() == [("a", "u3"), ("b", "u1")]
+    media = pl.LazyFrame(
+        {"image_id": ["b", "a", "b"], "url": ["u2", "u3", "u1"], "created_utc": [5, 6, 7]}
+    )
+    assert distinct_images(media).rows() == [("a", "u3", 6), ("b", "u1", 5)]
 
 
 @pytest.mark.parametrize(
