@@ -72,7 +72,7 @@ def decode(body: bytes, max_pixels: int, target_px: int) -> Decoded | Outcome:
             width, height = opened.size
             if width * height > max_pixels:
                 return Outcome.TOO_MANY_PIXELS
-            if opened.format == "JPEG":
+            if opened.format in {"JPEG", "MPO"}:  # MPO: with further pictures behind it.
                 opened.draft("RGB", (target_px, target_px))
             opened.load()
             orientation = _orientation(opened)

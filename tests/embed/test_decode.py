@@ -55,6 +55,14 @@ def test_a_large_jpeg_is_reduced_while_it_is_decoded_and_keeps_its_size_on_recor
     assert found.picture.size == (120, 120)
 
 
+def test_a_jpeg_with_a_second_picture_behind_it_is_reduced_while_it_is_decoded() -> None:
+    large = CAT.resize((960, 960))
+    found = decoded(body(large, "MPO", save_all=True, append_images=[large]))
+    assert (found.width, found.height) == (960, 960)
+    assert found.picture.size == (120, 120)
+    assert far(found.picture.resize(CAT.size), CAT) < 12
+
+
 def test_a_large_picture_of_a_format_that_cannot_be_reduced_is_so_afterwards() -> None:
     found = decoded(body(CAT.resize((960, 800), Image.Resampling.NEAREST), "PNG"))
     assert (found.width, found.height) == (960, 800)
