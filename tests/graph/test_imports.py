@@ -94,11 +94,26 @@ def test_wrong_lists_say_file_and_line(tmp_path: Path, name: str, text: str, mes
         read_list(written(tmp_path / name, text), Columns())
 
 
+def test_a_mark_at_the_beginning_and_a_list_in_parts_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph.imports.ROWS_AT_ONCE", 2)
+    path = written(tmp_path / "a.csv", "\ufeffuser,item\n1,2\n1,3\n2,2\n")
+    assert read_list(path, Columns()).rows() == [("1", "2", 0), ("1", "3", 0), ("2", "2", 0)]
+
+
 def test_wrong_times_files_and_names_are_refused(tmp_path: Path) -> None:
     timed = Columns(time="at")
     path = written(tmp_path / "a.csv", "user,item,at\n1,2,3\n1,3,soon\n")
     with pytest.raises(ContractError, match=r"line 3: time 'soon', expected epoch seconds"):
         read_list(path, timed)
+    millis = 1_577_836_800_000
+    with pytest.raises(ContractError, match=r"line 2: time '1577836800000', expected epoch sec"):
+        read_list(written(tmp_path / "a.csv", f"user,item,at\n1,2,{millis}\n"), timed)
+    table = pl.DataFrame({"user": ["1", "1"], "item": ["2", "3"], "at": [5, millis]})
+    table.write_parquet(tmp_path / "late.parquet")
+    with pytest.raises(ContractError, match=r"row 1: time 1577836800000, expected epoch seconds"):
+        read_list(tmp_path / "late.parquet", timed)
     with pytest.raises(ConfigError, match=r"\.csv, \.tsv, \.parquet, \.txt"):
         read_list(written(tmp_path / "a.json", ""), Columns())
     with pytest.raises(MissingInputError, match="not found"):
