@@ -165,20 +165,6 @@ def write_store(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -
     return store
 
 
-def write_edges(edges: pl.DataFrame, folder: Path, clock: Clock) -> GraphStore:
-    """Write the store of these edges, rows of `aggregate` in any order; all of them are kept."""
-    ledger = Ledger(folder=folder / LEDGER, starts=("",), sources=())
-    ledger.folder.mkdir(parents=True, exist_ok=True)
-    edges.sort("user_id", "subreddit").write_parquet(ledger.file(0))
-    kept = Kept(
-        subreddits=edges["subreddit"].unique().sort(),
-        rows=_rows(edges),
-        dropped={},
-        clock_utc=clock.now_utc,
-    )
-    return write_store(ledger, kept, GraphConfig(half_life_days=clock.half_life_days), folder)
-
-
 def _write_rows(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -> None:
     """Arrays that are in the order of the users, and the sums that go with the subreddits."""
     width = len(EDGE_FEATURES)

@@ -8,7 +8,7 @@ beside the graph: when months are added, only their rows are read, and folded in
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,6 +113,21 @@ def _starts(rows_from: Sequence[tuple[str, float]], range_rows: int) -> list[str
             count = 0.0
         count += rows
     return starts
+
+
+def sampled_starts(rows: pl.LazyFrame, range_rows: int) -> list[str]:
+    """As `range_starts`, of rows of which no footers are known: from a sample of their names."""
+    every = max(1, range_rows // SAMPLES)
+    names = rows.select("user_id").gather_every(every).collect(engine="streaming")
+    return _starts([(name, every) for name in names["user_id"]], range_rows)
+
+
+def by_ranges(rows: pl.LazyFrame, starts: Sequence[str]) -> Iterator[pl.LazyFrame]:
+    """The rows of the users of each range."""
+    user = pl.col("user_id")
+    for low, high in zip(starts, [*starts[1:], None], strict=True):
+        here = rows.filter(user >= low)
+        yield here if high is None else here.filter(user < high)
 
 
 def _overlapping(sources: Sequence[Source], low: str, high: str | None) -> list[Source]:

@@ -12,8 +12,9 @@ import torch
 from graph.config import TrainConfig
 from graph.evaluate import Held
 from graph.features import no_features
+from graph.ledger import LEDGER
 from graph.prepare import make_splits
-from graph.splits import Split
+from graph.splits import Given, Split
 from graph.store import GraphStore
 from graph.time_split import last_month, split_by_time
 from pipelines.contract import ConfigError, ContractError
@@ -73,6 +74,28 @@ def test_first_activity_after_the_cutoff_is_asked_and_all_rows_are_counted(tmp_p
     assert pairs(store, splits.edge == Split.TRAIN) == {(u, s) for u, s, _ in OLD}
     assert counts == {"test": 1, "known": 1, "unknown_user": 1, "unknown_subreddit": 1}
     assert sum(counts.values()) == len(NEW)
+
+
+@pytest.mark.parametrize("range_rows", [1, 400])
+def test_a_graph_larger_than_memory_is_split_by_ranges_of_users(
+    small: Small, tmp_path: Path, range_rows: int
+) -> None:
+    world = pl.DataFrame(INTERACTIONS.read(small.run)).lazy()
+    rows = interactions(*OLD, *NEW) if range_rows == 1 else world
+    one, counts = split_by_time(rows, "2019-12", 90.0, tmp_path / "one")
+    two, again = split_by_time(rows, "2019-12", 90.0, tmp_path / "two", range_rows)
+    assert len(list((tmp_path / "two" / LEDGER).glob("*.parquet"))) > 2
+    assert again == counts
+    for name in ("subreddit_index.parquet", "summary.json"):
+        written = [(tmp_path / part / name).read_bytes() for part in ("one", "two")]
+        assert written[0] == written[1], name
+    assert two.user_ids() == one.user_ids()
+    assert torch.equal(two.by_user.offsets, one.by_user.offsets)
+    assert torch.equal(two.by_user.neighbours, one.by_user.neighbours)
+    assert torch.equal(told_to(two), told_to(one))
+    given, same = (Given.read(tmp_path / part) for part in ("one", "two"))
+    assert given is not None and same is not None
+    assert torch.equal(given.test, same.test)
 
 
 def view_of(rows: pl.LazyFrame, folder: Path) -> Held:
