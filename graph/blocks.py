@@ -239,6 +239,7 @@ def draw_neighbours(
     weighting: Weighting,
     key: Tensor,
     excluded: Tensor | None = None,
+    whole: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Up to `fanout` edges of each node, without replacement.
 
@@ -249,6 +250,7 @@ def draw_neighbours(
         weighting: Of the draw.
         key: int64 scalar that names the draw.
         excluded: int64, nodes at the other end that are never drawn.
+        whole: Every edge of a long row may be drawn, by its weight; else one of `pool_width`.
 
     Returns:
         (edge_NF, mask_NF): int64 positions in `rows`, 0 where masked, and bool.
@@ -257,7 +259,7 @@ def draw_neighbours(
         nothing = torch.zeros(len(nodes), 0, dtype=torch.int64, device=nodes.device)
         return nothing, nothing.bool()
     draw = compiled_neighbours if rows.device.type == "cpu" else tensor_neighbours
-    return draw(rows, nodes, fanout, weighting, key, excluded=excluded)
+    return draw(rows, nodes, fanout, weighting, key, excluded=excluded, whole=whole)
 
 
 def tensor_neighbours(
@@ -268,10 +270,11 @@ def tensor_neighbours(
     key: Tensor,
     *,
     excluded: Tensor | None = None,
+    whole: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """`draw_neighbours` by tensors, on any device."""
     is_uniform = weighting is Weighting.UNIFORM
-    edge_NP, mask_NP = pool(rows, nodes, fanout, key, shuffle=is_uniform)
+    edge_NP, mask_NP = pool(rows, nodes, fanout, key, shuffle=is_uniform, whole=whole)
     if excluded is not None:
         mask_NP = mask_NP & ~torch.isin(rows.neighbours[edge_NP].to(torch.int64), excluded)
     if is_uniform:  # A permutation needs no further draw: its first allowed places are one.
@@ -287,10 +290,13 @@ def compiled_neighbours(
     key: Tensor,
     *,
     excluded: Tensor | None = None,
+    whole: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """As `tensor_neighbours`, by the kernels of `graph.sampling`."""
     edge, count = _blank(nodes, fanout), np.zeros(len(nodes), np.int64)
     offsets, width = rows.offsets.numpy(), pool_width(fanout)
+    if whole and len(nodes):
+        width = max(width, int(rows.degrees(nodes).max()))
     pool_key = int(hash_words(Stream.POOL, key))
     if weighting is Weighting.UNIFORM:
         none = torch.zeros(0, dtype=torch.int64)
@@ -303,7 +309,9 @@ def compiled_neighbours(
         weights = _weights(rows, weighting)
         sampling.draw_weighted(offsets, nodes.numpy(), width, keys, *weights, edge, count)
     else:
-        return tensor_neighbours(rows, nodes, fanout, weighting, key, excluded=excluded)
+        return tensor_neighbours(
+            rows, nodes, fanout, weighting, key, excluded=excluded, whole=whole
+        )
     return _masked(edge, count)
 
 
@@ -313,12 +321,19 @@ def pool_width(fanout: int) -> int:
 
 
 def pool(
-    rows: Csr, nodes: Tensor, fanout: int, key: Tensor, *, shuffle: bool = False
+    rows: Csr,
+    nodes: Tensor,
+    fanout: int,
+    key: Tensor,
+    *,
+    shuffle: bool = False,
+    whole: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Candidates: the whole row, or of longer rows a uniform part drawn without touching the rest.
 
     Args:
         shuffle: Short rows come in random order, too.
+        whole: Long rows are taken whole, too.
 
     Returns:
         (edge_NP, mask_NP), P = `pool_width`, at most the longest row.
@@ -326,7 +341,8 @@ def pool(
     degree = rows.degrees(nodes)
     width = pool_width(fanout)
     if len(nodes):
-        width = max(1, min(width, int(degree.max())))
+        longest = int(degree.max())
+        width = max(1, longest if whole else min(width, longest))
     slot = torch.arange(width, device=nodes.device)[None, :]
     mask = slot < degree[:, None]
     position = slot.expand(len(nodes), width).clone()

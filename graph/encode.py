@@ -125,11 +125,14 @@ def encode_users(
         by_user: Edges that are messages.
         inputs: Of these users.
         users: int64 [B].
-        seed: Of the sample of subreddits where a user has more than `MAX_SUBREDDITS_PER_USER`.
+        seed: Of the sample of subreddits, by recent activity, where a user has more than
+            `MAX_SUBREDDITS_PER_USER`.
     """
     key = hash_words(Stream.INPUT, seed, 0, 0)
     fanout = max(MAX_SUBREDDITS_PER_USER, 4 * model.config.fanouts[0])
-    edge, mask = draw_neighbours(by_user, users, fanout, weighting=Weighting.DECAYED, key=key)
+    edge, mask = draw_neighbours(
+        by_user, users, fanout, weighting=Weighting.DECAYED, key=key, whole=True
+    )
     parts, order = [], []
     for rows, width in _of_like_degree(mask.sum(dim=1), fanout):
         few = edge[rows, :width]

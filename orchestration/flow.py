@@ -125,6 +125,7 @@ FLOW = (
         writes=(USER_EMBEDDINGS, SALIENT_SUBREDDITS),
         ray=True,
         resumable=True,
+        version=2,
     ),
     Step(
         name="build_evidence",

@@ -225,3 +225,17 @@ def test_compiled_draws_of_hubs_are_those_of_tensors() -> None:
                 assert torch.equal(fast[0], slow[0])
                 assert torch.equal(fast[1], slow[1])
                 assert fast[1].sum(dim=1).tolist()[2:] == [0, 12, 12]
+
+
+def test_of_a_whole_row_however_long_the_most_active_are_drawn() -> None:
+    active = [i % 50 == 0 for i in range(2000)]
+    rows = csr([[], list(range(2000)), [0, 1]], [1e4 * a for a in active] + [1.0, 1.0])
+    nodes, key = torch.tensor([1, 2, 0]), hash_words(7)
+    drawn = rows, nodes, 48, Weighting.DECAYED, key
+    fast, slow = compiled_neighbours(*drawn, whole=True), tensor_neighbours(*drawn, whole=True)
+    assert torch.equal(fast[0], slow[0]) and torch.equal(fast[1], slow[1])
+    edge, mask = fast
+    assert mask.sum(dim=1).tolist() == [48, 2, 0]
+    assert set(edge[0].tolist()) >= {i for i, is_active in enumerate(active) if is_active}
+    part, _ = draw_neighbours(rows, nodes, 48, weighting=Weighting.DECAYED, key=key)
+    assert not set(part[0].tolist()) >= {i for i, is_active in enumerate(active) if is_active}
