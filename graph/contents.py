@@ -8,11 +8,15 @@ So all inputs are centred, by means that belong to the trained encoder (`Centres
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from graph.features import Features
+from graph.arrays import ArrayWriter
+from graph.csr import map_array
+from graph.features import IMAGES_AT_ONCE, Features, gathered, moved
 from graph.model import SubredditInputs, UserInputs, unit
 from graph.store import GraphStore
 
@@ -63,19 +67,41 @@ class ImageMeans:
         """On another device."""
         return ImageMeans(
             row_U=self.row_U.to(device),
-            mean_RD=self.mean_RD.to(device),
+            mean_RD=moved(self.mean_RD, device),
             count_R=self.count_R.to(device),
         )
 
     @staticmethod
-    def of(features: Features) -> ImageMeans:
-        """Means of all of each user's images."""
+    def of(features: Features, folder: Path | None = None) -> ImageMeans:
+        """Means of all of each user's images, in memory, or in mapped files in `folder`."""
         counts = features.image_counts()
         users = torch.nonzero(counts > 0)[:, 0]
-        sums, count_R = image_sums(features, users)
         row_U = torch.full((len(counts),), -1, dtype=torch.int64)
         row_U[users] = torch.arange(len(users))
-        return ImageMeans(row_U=row_U, mean_RD=unit(sums), count_R=count_R)
+        groups = _of_about(users, counts, IMAGES_AT_ONCE)
+        parts = (unit(image_sums(features, part)[0]) for part in groups)
+        if folder is None:
+            return ImageMeans(row_U=row_U, mean_RD=torch.cat(list(parts)), count_R=counts[users])
+        folder.mkdir(parents=True, exist_ok=True)
+        with ArrayWriter(folder / "mean.npy", np.float32, features.clip_dim) as means:
+            for part in parts:
+                means.append(part.numpy())
+        np.save(folder / "row.npy", row_U.numpy())
+        np.save(folder / "count.npy", counts[users].numpy())
+        return ImageMeans.open(folder)
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as `.npy`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "row.npy", self.row_U.numpy())
+        np.save(folder / "mean.npy", self.mean_RD.numpy())
+        np.save(folder / "count.npy", self.count_R.numpy())
+
+    @staticmethod
+    def open(folder: Path) -> ImageMeans:
+        """Map what `save` wrote."""
+        names = {"row_U": "row", "mean_RD": "mean", "count_R": "count"}
+        return ImageMeans(**{to: map_array(folder / f"{n}.npy") for to, n in names.items()})
 
     def centred(self, users: Tensor, centre_D: Tensor) -> tuple[Tensor, Tensor]:
         """(own_image [N, D], float number of images [N]); zeros for users without."""
@@ -83,7 +109,7 @@ class ImageMeans:
         has = row >= 0
         image = centre_D.new_zeros(len(users), len(centre_D))
         count = centre_D.new_zeros(len(users))
-        image[has] = own_image(self.mean_RD[row[has]], centre_D)
+        image[has] = own_image(gathered(self.mean_RD, row[has]), centre_D)
         count[has] = self.count_R[row[has]].to(torch.float32)
         return image, count
 
@@ -147,8 +173,14 @@ def image_sums(
     if keep is not None:
         owner, image = owner[keep], image[keep]
     sums = torch.zeros(len(users), features.clip_dim, device=users.device)
-    sums.index_add_(0, owner, features.image_vectors[image].to(torch.float32))
+    sums.index_add_(0, owner, features.vectors_of(image))
     return sums, torch.bincount(owner, minlength=len(users))
+
+
+def _of_about(users: Tensor, counts: Tensor, num_images: int) -> list[Tensor]:
+    """The users in order, in parts of about so many images."""
+    before = counts[users].cumsum(0) // num_images
+    return list(users.split(before.unique_consecutive(return_counts=True)[1].tolist() or [0]))
 
 
 def subreddit_inputs(
@@ -168,7 +200,7 @@ def subreddit_inputs(
     slot = torch.searchsorted(subreddits, place).clamp(max=len(subreddits) - 1)
     here = subreddits[slot] == place
     slot, image = slot[here], image[here]
-    sums = sums.index_add(0, slot, features.image_vectors[image].to(torch.float32), alpha=-1)
+    sums = sums.index_add(0, slot, features.vectors_of(image), alpha=-1)
     counts -= torch.bincount(slot, minlength=len(subreddits))
     text = features.text_sd[subreddits]
     known_text = text.abs().sum(dim=1, keepdim=True) > 0

@@ -63,7 +63,7 @@ class Held:
     def of(
         graph: GraphStore, splits: Splits, features: Features, folder: Path | None = None
     ) -> Held:
-        """The views that these splits give; edges in memory, or in mapped files in `folder`."""
+        """The views that these splits give, in memory, or in mapped files in `folder`."""
         into = {name: folder and folder / name for name in ("training", "inputs")}
         keep = splits.training_edges(graph.by_user)
         training = View.of(graph, features, keep, folder=into["training"])

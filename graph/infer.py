@@ -18,12 +18,13 @@ import ray.data
 import torch
 
 from embed.tables import VISUAL_TARGETS
+from graph.arrays import ArrayWriter
 from graph.checkpoint import TrainedEncoder, load_encoder, load_states, save_states
 from graph.config import GraphResources, InferConfig
 from graph.contents import Centres, Contents, ImageMeans
 from graph.csr import map_array
 from graph.encode import encode_subreddits
-from graph.features import load_subreddit_features
+from graph.features import load_subreddit_features, vector_rows, with_user_index
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE, SALIENT_SUBREDDITS, USER_EMBEDDINGS
 from graph.users import encode_shard
@@ -124,8 +125,7 @@ def prepare(work: Path, run: Run, graph: GraphStore, trained: TrainedEncoder, se
     """Write what all shards share: layer 1, the users' images, and who is new to the encoder."""
     work.mkdir(parents=True, exist_ok=True)
     features = load_subreddit_features(run, graph)
-    for name, array in _target_arrays(run, graph, features.clip_dim).items():
-        np.save(work / f"{name}.npy", array.numpy())
+    _write_targets(run, graph, work, features.clip_dim)
     contents = load_contents(work, graph, trained.centres)
     rows = trained.rows_of(graph.subreddits())
     states = encode_subreddits(
@@ -137,27 +137,20 @@ def prepare(work: Path, run: Run, graph: GraphStore, trained: TrainedEncoder, se
 
 def load_contents(work: Path, graph: GraphStore, centres: Centres) -> Contents:
     """What nodes look like at inference: statistics of the graph, images of VISUAL_TARGETS."""
-    images = ImageMeans(
-        row_U=map_array(work / "target_row.npy"),
-        mean_RD=map_array(work / "target_mean.npy"),
-        count_R=map_array(work / "target_count.npy"),
-    )
-    return Contents.of(graph, images, centres)
+    return Contents.of(graph, ImageMeans.open(work), centres)
 
 
-def _target_arrays(run: Run, graph: GraphStore, clip_dim: int) -> dict[str, torch.Tensor]:
-    """VISUAL_TARGETS aligned with the users of the graph, as in `ImageMeans`."""
-    table = pl.DataFrame(VISUAL_TARGETS.read(run)).join(
-        pl.read_parquet(graph.folder / "user_index.parquet"), on="user_id"
-    )
-    row = torch.full((graph.num_users,), -1, dtype=torch.int64)
-    row[torch.from_numpy(table["user_index"].to_numpy().copy())] = torch.arange(len(table))
-    mean = np.array(table["embedding"].explode(empty_as_null=False).to_numpy(), dtype=np.float32)
-    return {
-        "target_row": row,
-        "target_mean": torch.from_numpy(mean.reshape(-1, clip_dim)),
-        "target_count": torch.from_numpy(table["num_images"].to_numpy().astype(np.int64)),
-    }
+def _write_targets(run: Run, graph: GraphStore, work: Path, clip_dim: int) -> None:
+    """VISUAL_TARGETS aligned with the users of the graph, as `ImageMeans`, file by file."""
+    row_U, counts = np.full(graph.num_users, -1), [np.zeros(0, np.int64)]
+    with ArrayWriter(work / "mean.npy", np.float32, clip_dim) as means:
+        for file in VISUAL_TARGETS.dataset(run).files:
+            table = with_user_index(pl.read_parquet(file, hive_partitioning=False), graph)
+            row_U[table["user_index"].to_numpy()] = means.rows + np.arange(len(table))
+            means.append(vector_rows(table["embedding"], np.float32).reshape(-1, clip_dim))
+            counts.append(table["num_images"].to_numpy().astype(np.int64))
+    np.save(work / "row.npy", row_U)
+    np.save(work / "count.npy", np.concatenate(counts))
 
 
 def _encode(

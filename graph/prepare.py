@@ -47,12 +47,16 @@ class View:
         folder: Path | None = None,
     ) -> View:
         """The view of the edges kept (bool [E]), all if None; centres of its own if None. Its
-        edges are in memory, or in mapped files in `folder`."""
+        edges and images are in memory, or in mapped files in `folder`."""
         if keep is not None:
             edges = features.image_edges(graph)
             features = features.keep_images((edges >= 0) & keep[edges.clamp(min=0)])
             graph = graph.subset(keep, folder)
-        contents = Contents.of(graph, ImageMeans.of(features), centres or Centres.of(features))
+        if folder is not None:
+            features.save(folder / "features")
+            features = Features.open(folder / "features")
+        images = ImageMeans.of(features, folder and folder / "images")
+        contents = Contents.of(graph, images, centres or Centres.of(features))
         return View(graph=graph, features=features, contents=contents)
 
 
@@ -141,5 +145,5 @@ def _image_radius(contents: Contents) -> float:
     images, centre = contents.images.mean_RD, unit(contents.centres.image_D)
     if not len(images):
         return 1.0
-    cosine = (unit(images) @ centre).clamp(min=0.1)
+    cosine = torch.cat([unit(part) @ centre for part in images.split(FIT_ROWS)]).clamp(min=0.1)
     return float(((1 - cosine**2).clamp(min=0).sqrt() / cosine).mean())

@@ -35,12 +35,19 @@ def trained_models(config: TrainConfig, held: Held, state: State) -> dict[str, T
 
 
 def write_checkpoint(
-    folder: Path, models: dict[str, TasteEncoder], held: Held, features: Features, state: State
+    folder: Path,
+    models: dict[str, TasteEncoder],
+    held: Held,
+    features: Features,
+    state: State,
+    *,
+    work: Path | None = None,
 ) -> None:
     """The main model at the top, ablations in folders of their names.
 
     Beside the main model lie the training state and layer 1 of all subreddits over the whole graph,
-    which is all that encoding a new user takes.
+    which is all that encoding a new user takes. Users' images are in memory for it, or in mapped
+    files in `work`.
     """
     names = held.graph.subreddits()
     seen = held.graph.user_keys[held.training.graph.by_user.degrees() > 0].sort().values
@@ -51,7 +58,8 @@ def write_checkpoint(
         save_encoder(folder if variant == MAIN_VARIANT else folder / variant, trained)
     torch.save(state, folder / STATE_FILE)
     model = models[MAIN_VARIANT]
-    whole = View.of(held.graph, features, centres=held.training.contents.centres)
+    centres = held.training.contents.centres
+    whole = View.of(held.graph, features, centres=centres, folder=work)
     rows = torch.arange(held.graph.num_subreddits) + 1
     states = encode_subreddits(
         model, held.graph.by_subreddit, features, whole.contents, rows=rows, seed=0

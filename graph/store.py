@@ -96,9 +96,9 @@ class GraphStore:
 
     def _save_rest(self, folder: Path) -> None:
         for name in ARRAYS:
-            if name not in SHARED or not _link(self.folder, folder, name):
+            if name not in SHARED or not link_array(self.folder, folder, name):
                 np.save(folder / f"{name}.npy", getattr(self, name).numpy())
-        if not _link(self.folder, folder, "edge_features"):
+        if not link_array(self.folder, folder, "edge_features"):
             np.save(folder / "edge_features.npy", self.by_user.features.numpy())
 
     @property
@@ -148,7 +148,7 @@ class GraphStore:
         return part
 
 
-def _link(source: Path, target: Path, name: str) -> bool:
+def link_array(source: Path, target: Path, name: str) -> bool:
     """Whether `target` now names the array that the folder `source` holds."""
     array = (source / f"{name}.npy").resolve()
     if array.is_file():

@@ -41,8 +41,8 @@ def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Count
     """Step: GRAPH_STORE, SUBREDDIT_FEATURES, USER_IMAGES, IMAGE_EMBEDDINGS -> CHECKPOINT,
     TRAINING_CURVES, LINK_METRICS."""
     graph = GraphStore.open(GRAPH_STORE.path(run))
-    features = load_features(run, graph)
     work = run.staged(CHECKPOINT).parent / "train_work"
+    features = load_features(run, graph, work / "features")
     held = Held.of(graph, make_splits(graph, config), features, work / "views")
     prepare(work / "prepared", held)
     prepared = str((work / "prepared").resolve())
@@ -54,7 +54,7 @@ def train_gat(config: TrainConfig, resources: GraphResources, run: Run) -> Count
     run.progress(total, total, "epochs")
     models = trained_models(config, held, state)
     results = evaluate(held, models, config.seed)
-    write_checkpoint(run.staged(CHECKPOINT), models, held, features, state)
+    write_checkpoint(run.staged(CHECKPOINT), models, held, features, state, work=work / "whole")
     write_curves(run.staged(TRAINING_CURVES), state)
     rows = write_metrics(run.staged(LINK_METRICS), results)
     inductive = int(held.splits.inductive.sum())

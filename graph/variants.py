@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from graph.config import EncoderConfig, GraphResources, TrainConfig
+from graph.contents import Centres, Contents, ImageMeans
 from graph.csr import map_array
 from graph.evaluate import Held
 from graph.features import Features
@@ -80,6 +81,7 @@ def prepare(folder: Path, held: Held) -> None:
     """Write what training may see, and the validation edges of users it knows."""
     held.training.graph.save(folder / "graph")
     held.training.features.save(folder / "features")
+    held.training.contents.images.save(folder / "images")
     by_user = held.graph.by_user
     owner = by_user.rows_of_edges()
     chosen = (held.splits.edge == Split.VALIDATION) & ~held.splits.inductive[owner]
@@ -131,7 +133,10 @@ class Session:
     def open(job: Job, place: Place) -> Session:
         """Map what `prepare` wrote."""
         config, prepared = job.config, Path(job.prepared)
-        view = View.of(GraphStore.map(prepared / "graph"), Features.open(prepared / "features"))
+        graph, features = GraphStore.map(prepared / "graph"), Features.open(prepared / "features")
+        images = ImageMeans.open(prepared / "images")
+        contents = Contents.of(graph, images, Centres.of(features))
+        view = View(graph=graph, features=features, contents=contents)
         return Session(
             job=job,
             place=place,

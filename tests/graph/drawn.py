@@ -40,7 +40,8 @@ def images(
         image_sum_sd=sums,
         num_images_s=torch.bincount(place, minlength=num_subreddits),
         image_offsets=torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)]),
-        image_vectors=vectors.to(torch.float16),
+        image_row=torch.arange(len(vectors)),
         image_subreddit=place,
         image_key=torch.arange(len(vectors)) * 7919 + 1,
+        image_vectors=vectors.to(torch.float16),
     )

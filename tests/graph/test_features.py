@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,9 +10,14 @@ import pytest
 import torch
 
 from embed.tables import SUBREDDIT_FEATURES
-from graph.features import Features, load_features, load_subreddit_features
+from graph.contents import ImageMeans, image_sums
+from graph.csr import Csr
+from graph.evaluate import Held
+from graph.features import ARRAYS, Features, load_features, load_subreddit_features
+from graph.prepare import make_splits
+from graph.variants import prepare
 from pipelines.contract import ContractError, Run
-from tests.graph.conftest import Small
+from tests.graph.conftest import SMALL, Small
 from tests.graph.drawn import images
 from tests.graph.synthetic import fixed_size
 
@@ -64,6 +70,60 @@ def test_inference_reads_the_same_subreddits_and_no_single_image(small: Small) -
     features = load_subreddit_features(small.run, small.graph)
     assert torch.equal(features.image_sum_sd, small.features.image_sum_sd)
     assert features.image_counts().sum() == 0
+
+
+def test_vectors_are_mapped_once_and_shared_by_all_parts(small: Small, tmp_path: Path) -> None:
+    mapped = load_features(small.run, small.graph, tmp_path / "features")
+    for name in ARRAYS:
+        assert torch.equal(getattr(mapped, name), getattr(small.features, name)), name
+    held = Held.of(small.graph, make_splits(small.graph, SMALL), mapped, tmp_path / "views")
+    for name, view in (("training", held.training), ("inputs", held.inputs)):
+        before = getattr(small.held, name)
+        assert view.features.image_counts().sum() < mapped.image_counts().sum()
+        users = torch.arange(small.graph.num_users)
+        for found, expected in zip(
+            image_sums(view.features, users), image_sums(before.features, users), strict=True
+        ):
+            assert torch.equal(found, expected)
+        assert torch.equal(view.contents.images.mean_RD, before.contents.images.mean_RD)
+        assert torch.equal(view.features.image_sum_sd, before.features.image_sum_sd)
+    prepare(tmp_path / "prepared", held)
+    written = tmp_path.rglob("image_vectors.npy")
+    assert [p.parent for p in written if not p.is_symlink()] == [tmp_path / "features"]
+
+
+def test_images_are_read_a_few_at_a_time(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = torch.arange(len(small.features.image_row)) % 3 == 0
+    kept, edges = small.features.keep_images(keep), small.features.image_edges(small.graph)
+    means = ImageMeans.of(kept)
+    num_users = small.graph.num_users
+    monkeypatch.setattr("graph.features.POSTINGS_AT_ONCE", 10)
+    monkeypatch.setattr("graph.features.IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr("graph.contents.IMAGES_AT_ONCE", 7)
+    monkeypatch.setattr(Csr, "ranges", lambda rows: [(u, u + 1) for u in range(rows.num_rows)])
+    again = load_features(small.run, small.graph)
+    for name in ARRAYS:
+        assert torch.equal(getattr(again, name), getattr(small.features, name)), name
+    assert torch.equal(again.image_edges(small.graph), edges)
+    assert torch.equal(again.keep_images(keep).image_sum_sd, kept.image_sum_sd)
+    parts = ImageMeans.of(kept)
+    assert len(parts.row_U) == num_users
+    assert torch.equal(parts.mean_RD, means.mean_RD)
+    assert torch.equal(parts.count_R, means.count_R)
+
+
+def test_vectors_too_large_for_a_device_stay_where_they_are(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.tensor([3, 0, 3])
+    expected = small.features.vectors_of(image)
+    elsewhere = small.features.to(torch.device("meta"))
+    assert elsewhere.image_vectors.is_meta
+    monkeypatch.setattr("graph.features.MAX_DEVICE_BYTES", 100)
+    elsewhere = small.features.to(torch.device("meta"))
+    assert elsewhere.image_row.is_meta
+    assert not elsewhere.image_vectors.is_meta
+    assert torch.equal(small.features.to(torch.device("cpu")).vectors_of(image), expected)
 
 
 def test_subreddits_without_features_have_zeros(

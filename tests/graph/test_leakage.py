@@ -187,7 +187,7 @@ def naive_image_means(
             for m, (user, place) in enumerate(zip(owners, places, strict=True))
             if place == subreddit and user not in without
         ]
-        off = features.image_vectors[kept].float() - contents.centres.image_D
+        off = features.vectors_of(torch.tensor(kept, dtype=torch.int64)) - contents.centres.image_D
         rows.append(off.sum(dim=0) / (len(kept) + IMAGE_PRIOR))
     return torch.stack(rows)
 
