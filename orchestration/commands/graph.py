@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines import contract
 from pipelines.contract import ConfigError, Run
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ SPLITS = ("transductive", "inductive", "time")
 NEAREST = 10
 TAGS_A_FACET = 2
 REMOVED = 2
+MAX_IMAGE_USERS = 20_000  # Each is compared with all others; ids are hashes, so a fair sample.
+WORK = ".evaluate-"
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
 
 
@@ -142,11 +145,13 @@ def _by_user(run: Run, config: TrainConfig, console: Console) -> tuple[Compared,
     from graph.tuning import left_out
 
     graph = GraphStore.open(GRAPH_STORE.path(run))
-    held = Held.of(graph, make_splits(graph, config), load_features(run, graph))
-    for model, reason in left_out(held.training.graph).items():
-        console.print(f"{model} is left out: {reason}")
-    compared = compare(held, config, _watch(console, "by user"))
-    shifts = deletion_shift(compared.main.model, held.inputs, removed=REMOVED, seed=config.seed)
+    with tempfile.TemporaryDirectory(dir=run.root, prefix=WORK) as folder:
+        features = load_features(run, graph, Path(folder, "features"))
+        held = Held.of(graph, make_splits(graph, config), features, Path(folder, "views"))
+        for model, reason in left_out(held.training.graph).items():
+            console.print(f"{model} is left out: {reason}")
+        compared = compare(held, config, _watch(console, "by user"))
+        shifts = deletion_shift(compared.main.model, held.inputs, removed=REMOVED, seed=config.seed)
     return compared, shifts
 
 
@@ -177,9 +182,10 @@ def _by_time(
         return [], {}
     ablations = tuple(name for name in config.ablations if name != LAMBDA0)
     config = replace(config, image_weight=0.0, inductive_share=0.0, ablations=ablations)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=run.root, prefix=WORK) as folder:
         store, counts = split_by_time(rows, month, GraphConfig().half_life_days, Path(folder))
-        held = Held.of(store, make_splits(store, config), no_features(store))
+        views = Path(folder, "views")
+        held = Held.of(store, make_splits(store, config), no_features(store), views)
         compared = compare(held, config, _watch(console, f"before {month}"))
     found = [replace(r, split="time") for r in compared.results if r.split == "transductive"]
     return found, {"cutoff": month, **counts, "choices": asdict(compared.choices)}
@@ -191,6 +197,7 @@ def _image_figures(run: Run) -> dict[str, Any]:
 
     from embed.tables import HELDOUT_TARGETS, SUBREDDIT_FEATURES
     from graph.tables import USER_EMBEDDINGS
+    from orchestration.evaluate import first_users
     from orchestration.evaluation.images import image_recall
     from orchestration.evaluation.taste import (
         baseline_weights,
@@ -203,14 +210,21 @@ def _image_figures(run: Run) -> dict[str, Any]:
 
     if not HELDOUT_TARGETS.files(run) or not USER_EMBEDDINGS.files(run):
         return {}
-    users = pl.DataFrame(USER_EMBEDDINGS.read(run, ["user_id", "clip_embedding"]))
-    targets = pl.DataFrame(HELDOUT_TARGETS.read(run)).join(users, on="user_id").sort("user_id")
+    targets = first_users(HELDOUT_TARGETS, run, MAX_IMAGE_USERS)
+
+    def of_these(table: contract.Table, *columns: str) -> pl.DataFrame:
+        rows = pl.scan_parquet(table.files(run), hive_partitioning=False).select(columns)
+        wanted = targets.lazy().select("user_id")
+        return rows.join(wanted, on="user_id", how="semi").collect(engine="streaming")
+
+    users = of_these(USER_EMBEDDINGS, "user_id", "clip_embedding")
+    targets = targets.join(users, on="user_id").sort("user_id")
     if targets.is_empty():
         return {}
     ids, target = targets["user_id"].to_list(), unit(matrix(targets["embedding"]))
     ours = matrix(targets["clip_embedding"])
     names, means = subreddit_means(pl.DataFrame(SUBREDDIT_FEATURES.read(run)))
-    edges = baseline_weights(pl.DataFrame(INTERACTIONS.read(run)))
+    edges = baseline_weights(of_these(INTERACTIONS, *INTERACTIONS.schema.names))
     mean = weighted_mean(edges, "uniform", names, means, ids)
     centre = target.mean(axis=0)
     figures: dict[str, Any] = {"users": len(ids)}

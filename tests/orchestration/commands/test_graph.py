@@ -7,15 +7,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from embed.tables import TAG_EMBEDDINGS
+from embed.tables import HELDOUT_TARGETS, TAG_EMBEDDINGS, VISUAL_TARGETS
 from graph.experiment import train_encoder
 from graph.results import write_checkpoint
-from graph.tables import CHECKPOINT
+from graph.tables import CHECKPOINT, USER_EMBEDDINGS
 from graph.variants import MAIN_VARIANT
 from orchestration import __main__ as command_line
+from orchestration.commands.graph import _image_figures
 from pipelines.contract import ConfigError, ContractError, MissingInputError, Run
 from tests.graph.conftest import SMALL, Small, one_thread, small
 
@@ -78,6 +80,32 @@ def test_evaluate_ranks_everything_on_three_splits(root: Path, tmp_path: Path) -
     assert "subreddits removed by" in said
     with pytest.raises(ConfigError, match="--splits 'random'"):
         invoke("evaluate", "--root", str(root), "--splits", "random")
+
+
+def test_images_are_compared_among_a_sample_of_the_users(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(root=tmp_path)
+    (tmp_path / "tables").symlink_to(shutil.copytree(small.run.root / "tables", tmp_path / "t"))
+    targets = VISUAL_TARGETS.read(small.run)
+    for table in (HELDOUT_TARGETS, USER_EMBEDDINGS):
+        table.path(run).mkdir()
+    HELDOUT_TARGETS.write(HELDOUT_TARGETS.path(run), targets)
+    embedded = {
+        "user_id": targets["user_id"],
+        "embedding": targets["embedding"],
+        "clip_embedding": targets["embedding"],
+        "num_subreddits": targets["num_images"],
+        "has_images": pa.array([True] * len(targets)),
+        "inductive": pa.array([False] * len(targets)),
+    }
+    USER_EMBEDDINGS.write(USER_EMBEDDINGS.path(run), pa.table(embedded))
+    assert _image_figures(run)["users"] == len(targets) > 8
+    monkeypatch.setattr("orchestration.commands.graph.MAX_IMAGE_USERS", 8)
+    figures = _image_figures(run)
+    assert figures["users"] == 8
+    assert figures["ours"] == {"recall_at_1": 1.0, "recall_at_10": 1.0}
+    assert figures["subreddit_mean"]["recall_at_10"] == 1.0
 
 
 def test_import_graph_says_what_it_counted(tmp_path: Path) -> None:
