@@ -76,17 +76,22 @@ def _leaders_of_distinct(phash_N: Hashes, colours_N: Hashes, bits: int) -> Indic
 
 
 def near_pairs(phash_N: Hashes, colours_N: Hashes, bits: int, part: int) -> Indices:
-    """Near-duplicates (earlier, later) whose hashes have a part in common: [P, 2]."""
+    """Near-duplicates (earlier, later) whose hashes have a part in common: [P, 2].
+
+    Of those, pictures are compared only while the first of their colours is near, too.
+    """
     edges = np.linspace(0, HASH_BITS, bits + 2).astype(np.int64)
     width = int(edges[part + 1] - edges[part])
     mask = np.uint64((1 << width) - 1)
     key_N = (phash_N >> np.uint64(edges[part])) & mask
-    order_N = np.argsort(key_N, kind="stable")
+    colour_N = (colours_N & np.uint64((1 << LEVEL_BITS) - 1)).astype(np.int64)
+    order_N = np.lexsort((colour_N, key_N))
+    key_N, colour_N = key_N[order_N], colour_N[order_N]
     found = [np.zeros((0, 2), np.int64)]
     at = np.arange(len(order_N))
     for apart in range(1, len(order_N)):
         at = at[at + apart < len(order_N)]
-        at = at[key_N[order_N[at]] == key_N[order_N[at + apart]]]
+        at = at[(key_N[at] == key_N[at + apart]) & (colour_N[at + apart] - colour_N[at] <= 1)]
         if not at.size:
             break
         first, second = order_N[at], order_N[at + apart]

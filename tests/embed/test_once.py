@@ -1,6 +1,7 @@
 import io
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from embed import once
 from embed.once import are_near, fill_shared, leaders, share_over_shards
 from embed.phash import colour_levels, perceptual_hash
 from embed.tables import IMAGE_EMBEDDINGS
@@ -85,6 +87,20 @@ def test_leaders_are_those_of_a_search_one_by_one(bits: int) -> None:
     colours = np.zeros(400, np.uint64)
     expected = naive(phash, bits)
     assert leaders(np.array(phash, np.uint64), colours, bits).tolist() == expected
+
+
+def test_leaders_of_several_colours_are_those_of_a_search_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    phash = rng.integers(0, 4, 300).astype(np.uint64)
+    levels = rng.integers(14, 18, (300, 12)) // rng.integers(1, 4, (300, 1))
+    colours = (levels.astype(np.uint64) << np.arange(0, 60, 5, dtype=np.uint64)).sum(axis=1)
+    expected = np.arange(300)
+    for i in range(300):
+        near = are_near(phash[:i], phash[i], colours[:i], colours[i], 1)
+        own = np.flatnonzero(near & (expected[:i] == np.arange(i)))
+        expected[i] = own[0] if len(own) else i
+    assert 20 < (expected != np.arange(300)).sum() < 280
+    assert leaders(phash, colours, 1).tolist() == expected.tolist()
 
 
 def test_no_pictures_have_no_leaders() -> None:
@@ -211,3 +227,21 @@ def test_many_copies_of_one_picture_take_no_pairs_each() -> None:
     phash = np.array(list(itertools.repeat(5, 50_000)), np.uint64)
     found = leaders(phash, np.zeros(50_000, np.uint64), 2)
     assert set(found.tolist()) == {0}
+
+
+def test_pictures_of_one_hash_and_other_colours_are_hardly_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal compared
+        compared += len(arguments[0])
+        return are_near(*arguments)
+
+    monkeypatch.setattr(once, "are_near", counted)
+    num = 400
+    colours = np.random.default_rng(0).integers(0, 1 << 60, num, dtype=np.uint64)
+    found = leaders(np.zeros(num, np.uint64), colours, 0)
+    assert found.tolist() == list(range(num))
+    assert compared < 0.15 * num * (num - 1) / 2
