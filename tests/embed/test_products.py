@@ -101,6 +101,16 @@ def test_a_subreddits_sum_is_of_what_was_posted_there_and_not_held_out(run: Run)
         assert (num_images, num_users) == (shown.height, shown["user_id"].n_unique())
 
 
+def test_who_posted_what_is_not_held_as_a_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets(run)
+
+    def refuse(table: Table, *_: object) -> None:
+        raise AssertionError(f"{table.name} was read whole")
+
+    monkeypatch.setattr(Table, "read", refuse)
+    subreddit_features(CONFIG, EmbedResources(), run)
+
+
 def test_taking_out_one_users_images_leaves_those_of_the_others(run: Run) -> None:
     targets(run)
     subreddit_features(CONFIG, EmbedResources(), run)
