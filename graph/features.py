@@ -35,7 +35,7 @@ ARRAYS = (
     "image_vectors",
 )
 VECTORS = "image_vectors"
-IMAGES_AT_ONCE = 1 << 18  # 0.5 GB of vectors as float32.
+IMAGES_AT_ONCE = 1 << 16  # 0.2 GB of vectors of 768 dimensions as float32.
 POSTINGS_AT_ONCE = 1 << 18
 MAX_DEVICE_BYTES = 1 << 33  # Larger tables stay where they are mapped, and rows of them are moved.
 
