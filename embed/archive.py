@@ -163,17 +163,17 @@ class ArchiveReader:
     def fetched(self, place: Place, max_bytes: int) -> Fetched:
         """The answer at `place`, judged as a fresh one; `DAMAGED_ARCHIVE` if it is unreadable."""
         try:
-            status, content, outcome = self._answer(place)
+            status, content, outcome = self._answer(place, max_bytes)
         except DamagedShardError:
             return Fetched(outcome=Outcome.DAMAGED_ARCHIVE)
         if outcome is not Outcome.OK:
             return Fetched(outcome=outcome, http_status=status)
         return judge_archived(status, content, max_bytes)
 
-    def _answer(self, place: Place) -> tuple[int, bytes, Outcome]:
+    def _answer(self, place: Place, max_bytes: int | None = None) -> tuple[int, bytes, Outcome]:
         """HTTP status, content, and what had become of it when it was kept: OK if none is told."""
         if place.file.suffix == TAR:
-            return 200, tar_content(place.file, place.row), Outcome.OK
+            return 200, tar_content(place.file, place.row, max_bytes), Outcome.OK
         row = self._row(place)
         outcome = row["outcome"][0].as_py() if "outcome" in row.column_names else Outcome.OK
         # Others may write null for an answer that never came, or had no body.

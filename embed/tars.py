@@ -66,8 +66,8 @@ def tar_places(shard: Path) -> Iterator[pl.DataFrame]:
         raise damage
 
 
-def tar_content(shard: Path, block: int) -> bytes:
-    """The member whose header begins at `block`.
+def tar_content(shard: Path, block: int, max_bytes: int | None = None) -> bytes:
+    """The member whose header begins at `block`; of a larger one a byte more than `max_bytes`.
 
     Raises:
         DamagedShardError: There is no whole member there.
@@ -78,10 +78,11 @@ def tar_content(shard: Path, block: int) -> bytes:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 member = tar.next()
                 body = tar.extractfile(member) if member else None
-                content = body.read() if body else b""
+                content = body.read(-1 if max_bytes is None else max_bytes + 1) if body else b""
     except (tarfile.TarError, OSError) as error:
         raise DamagedShardError(f"block {block}: {error}") from error
-    if member is None or len(content) != member.size:
+    is_cut = max_bytes is not None and len(content) > max_bytes
+    if member is None or (len(content) != member.size and not is_cut):
         raise DamagedShardError(f"block {block}: no whole file there")
     return content
 

@@ -158,6 +158,23 @@ def test_searching_a_large_tar_needs_little_memory(tmp_path: Path) -> None:
     assert peak < 1_000_000
 
 
+def test_of_a_picture_beyond_the_limit_no_more_is_read(tmp_path: Path) -> None:
+    import tracemalloc
+
+    shard = write_tar(tmp_path / "a.tar", {"1.jpg": bytes(8_000_000), "2.jpg": bytes(1_000)})
+    large, small = (Place(file=shard, row_group=0, row=row) for row in (0, 1 + 8_000_000 // 512))
+    reader = ArchiveReader()
+    tracemalloc.start()
+    try:
+        assert reader.fetched(large, 1_000).outcome is Outcome.TOO_LARGE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+    assert reader.fetched(small, 1_000).outcome is Outcome.OK
+    assert reader.answer(large) == (200, bytes(8_000_000))
+
+
 def test_samples_are_dropped_with_all_their_members(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", as_img2dataset(range(4)) | {"7.jpg": jpeg(7)})
     pq.write_table(pa.table({"key": ["7"], "url": [url_of(7)]}), tmp_path / "a.parquet")
