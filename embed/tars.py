@@ -43,11 +43,16 @@ def tar_places(shard: Path) -> Iterator[pl.DataFrame]:
     """Where the pictures of a tar shard lie, some thousand at a time: columns url, block.
 
     Raises:
-        DamagedShardError: After all that is whole before the damage.
+        DamagedShardError: After all that is whole before the damage; or the table beside the shard
+            is damaged, and only samples that name their own urls are found.
     """
-    urls = _sibling_urls(shard)
+    urls: dict[str, str] = {}
     found: list[tuple[str, int]] = []
     damage: DamagedShardError | None = None
+    try:
+        urls = _sibling_urls(shard)
+    except DamagedShardError as error:
+        damage = error
     samples = _samples(shard)
     while True:
         try:
@@ -93,7 +98,7 @@ def drop_samples(shard: Path, urls: Collection[str]) -> int:
     The table beside it must still name them.
 
     Raises:
-        DamagedShardError: What lies behind the damage cannot be told.
+        DamagedShardError: What lies behind the damage cannot be told, or whose each sample is.
     """
     known = _sibling_urls(shard)
     gone = {s.key for s in _samples(shard) if (s.url or known.get(s.key)) in urls}
@@ -185,8 +190,10 @@ def _sibling_urls(shard: Path) -> dict[str, str]:
     if table is None:
         return {}
     try:
+        if not {"key", "url"} <= set(pq.read_schema(table).names):
+            return {}
         rows = pq.read_table(table, columns=["key", "url"])
-    except (pa.ArrowException, OSError):
-        return {}
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedShardError(f"the table {table.name} beside it: {error}") from error
     pairs = zip(rows["key"].to_pylist(), rows["url"].to_pylist(), strict=True)
     return {str(key): url for key, url in pairs if isinstance(url, str)}

@@ -128,6 +128,21 @@ def test_a_cut_parquet_shard_is_named_and_stops_nothing(tmp_path: Path) -> None:
     assert [Path(file).name for file in damaged] == ["bad.parquet"]
 
 
+def test_a_damaged_table_beside_a_shard_is_named_and_nothing_is_dropped_by_it(
+    tmp_path: Path,
+) -> None:
+    own = as_img2dataset(range(1))
+    shard = write_tar(tmp_path / "a.tar", own | {"7.jpg": jpeg(7)})
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing more")
+    found, damaged = contents(archive_files(tmp_path), 0, 7)
+    assert found == {url_of(0): jpeg(0)}
+    assert "the table a.parquet beside it" in damaged[str(shard)]
+    with pytest.raises(DamagedShardError, match=r"a\.parquet"):
+        drop_samples(shard, {url_of(7)})
+    pq.write_table(pa.table({"key": ["7"], "other": ["x"]}), tmp_path / "a.parquet")
+    assert contents(archive_files(tmp_path), 0, 7) == ({url_of(0): jpeg(0)}, {})
+
+
 def test_a_shard_that_changed_since_it_was_searched_is_a_damaged_archive(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", as_img2dataset(range(2)))
     (row,) = search([shard], pl.Series([url_of(1)])).places.to_dicts()
