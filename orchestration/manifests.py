@@ -58,7 +58,7 @@ class Manifest:
     @staticmethod
     def location(run: Run, step: str, month: str) -> Path:
         """The manifest file of a step and month."""
-        return run.root / "manifests" / step / f"{month}.json"
+        return run.manifest(step, month)
 
     def write(self, run: Run) -> None:
         """Write the manifest, whole or not at all."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,7 +19,7 @@ from persona.config import EvidenceConfig
 from persona.items import UserEvidence, group_users
 from persona.neighbours import Anchors
 from persona.taste import Populations, TagVocabulary
-from pipelines.contract import ContractError
+from pipelines.contract import ContractError, MissingInputError, Run
 from pipelines.tables import SNIPPETS
 
 MAX_PIXELS = 40_000_000
@@ -50,8 +51,8 @@ class Newcomers:
     encoder: NewUserEncoder
     vocabulary: TagVocabulary
     populations: Populations
+    config: EvidenceConfig
     anchors: Anchors | None = None
-    config: EvidenceConfig = EvidenceConfig()
 
     def embed(self, visits: Sequence[Visit], image: Vector | None, num_images: int) -> NewUser:
         """Embedding, attention and unknown subreddits.
@@ -89,6 +90,20 @@ class Newcomers:
         )
         assembled = assemble(inputs, self.vocabulary, self.populations, self.config, self.anchors)
         return next(group_users(assembled.evidence), UserEvidence(NEW_USER, ()))
+
+
+def evidence_config(run: Run) -> EvidenceConfig:
+    """What the evidence of a run was made with.
+
+    Raises:
+        MissingInputError: `build_evidence` has not run, or is at it.
+    """
+    path = run.manifest("build_evidence")
+    if not path.is_file():
+        raise MissingInputError(f"no settings of build_evidence at {path}; run it first")
+    told = json.loads(path.read_text())["config"]
+    known = {entry.name for entry in fields(EvidenceConfig)}
+    return EvidenceConfig(**{name: value for name, value in told.items() if name in known})
 
 
 def image_mean(clip: Clip, bodies: Sequence[bytes]) -> Vector | None:

@@ -131,6 +131,10 @@ class Run:
                 "be; dumps may lie in a store"
             )
 
+    def manifest(self, step: str, month: str = "all") -> Path:
+        """The record of a finished step: what it was told, and what came of it, in JSON."""
+        return self.root / "manifests" / step / f"{month}.json"
+
     def progress(self, done: float, total: float | None, unit: str) -> None:
         """Report that `done` of `total` units are finished (rows, bytes, images, users)."""
         if self.on_progress is not None:

@@ -23,7 +23,7 @@ from graph.new_user import NewUser, NewUserEncoder
 from graph.tables import CHECKPOINT
 from persona.evidence import load_anchors, load_populations, load_vocabulary
 from persona.items import IMAGE, UserEvidence
-from persona.newcomers import Newcomers, Visit, image_mean
+from persona.newcomers import Newcomers, Visit, evidence_config, image_mean
 from persona.pictures import small_jpeg
 from persona.rewrite import Rewrite, Rewriter, rewrite_grounded
 from persona.schema import Persona
@@ -241,6 +241,7 @@ class PersonaService:
                 encoder=NewUserEncoder.load(CHECKPOINT.path(self._run)),
                 vocabulary=load_vocabulary(self._run),
                 populations=load_populations(self._run),
+                config=evidence_config(self._run),
                 anchors=load_anchors(self._run),
             )
 

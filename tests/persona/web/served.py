@@ -6,10 +6,11 @@ The encoder is a real one with random weights; pictures and words are seen by th
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def make_root(folder: Path) -> Run:
     _publish_images(run, clip, folder / "archive")
     build_evidence(EvidenceConfig(), PersonaResources(), run)
     publish_staged(run, EVIDENCE)
+    note_evidence_config(run, EvidenceConfig())
     users = list(group_users(EVIDENCE.read(run)))
     personas, _ = outcome_tables(users, [verbalize_user(u, 0) for u in users], "grounded")
     PERSONAS.write(run.staged(PERSONAS), personas)
@@ -77,6 +79,13 @@ def make_root(folder: Path) -> Run:
     index_personas(StoreConfig(), PersonaResources(), run)
     publish_staged(run, PERSONA_STORE)
     return run
+
+
+def note_evidence_config(run: Run, config: EvidenceConfig) -> None:
+    """As the runner's manifest of build_evidence tells it."""
+    path = run.manifest("build_evidence")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"config": asdict(config)}))
 
 
 def save_random_encoder(run: Run, clip: Clip) -> NewUserEncoder:
@@ -115,6 +124,7 @@ def _publish_users(run: Run, clip: Clip, encoder: NewUserEncoder) -> None:
         encoder=encoder,
         vocabulary=TagVocabulary((), (), np.zeros((0, clip.dim))),
         populations=Populations(none, none),
+        config=EvidenceConfig(),
     )
     texts = clip.encode_texts([LIKES[i % 3] for i in range(NUM_USERS)])
     embeddings, salient, snippets = [], [], []

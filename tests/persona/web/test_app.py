@@ -15,10 +15,12 @@ import httpx
 import pytest
 from PIL import Image
 
+from persona.config import EvidenceConfig
 from persona.endpoint import EndpointError
 from persona.erasure import erase_user
 from persona.grounded import GroundedVerbalizer
-from persona.items import UserEvidence
+from persona.items import SUBREDDIT, UserEvidence
+from persona.newcomers import Visit
 from persona.schema import Persona
 from persona.store import PersonaStore
 from persona.tables import PERSONA_STORE
@@ -28,7 +30,7 @@ from persona.web.config import ApiConfig
 from persona.web.service import PersonaService
 from pipelines.contract import Run
 from tests.persona.synthetic import user_id
-from tests.persona.web.served import NUM_USERS, jpeg, served
+from tests.persona.web.served import NUM_USERS, jpeg, note_evidence_config, served
 
 pytestmark = pytest.mark.engine
 
@@ -143,6 +145,23 @@ def test_a_new_user_is_described_and_not_kept(client: httpx.Client, root: Run) -
     without = client.post("/users", json={**body, "images": []}).raise_for_status().json()
     assert without != made
     assert PersonaStore.open(PERSONA_STORE.path(root)).count() == NUM_USERS
+
+
+def test_a_new_user_is_described_as_the_run_was_told_to(root: Run, tmp_path: Path) -> None:
+    own = Run(root=tmp_path / "run")
+    shutil.copytree(root.root, own.root)
+    note_evidence_config(own, EvidenceConfig(max_subreddits=1))
+    visits = [
+        Visit(subreddit=name, submissions=0, comments=3, last_utc=None)
+        for name in ("neonnights", "analogcats", "pastelpeaks")
+    ]
+
+    def shown(run: Run) -> int:
+        newcomers = PersonaService(run.root, GroundedVerbalizer(0)).newcomers
+        evidence = newcomers.evidence(newcomers.embed(visits, None, 0), has_images=False)
+        return len(evidence.of(SUBREDDIT))
+
+    assert (shown(root), shown(own)) == (3, 1)
 
 
 def test_prompts_are_rewritten_in_the_role_of_a_persona(client: httpx.Client) -> None:
