@@ -101,9 +101,8 @@ def search(files: Sequence[Path], urls: pl.Series) -> Located:
     found = [pl.DataFrame(schema={**PLACE_SCHEMA, "failed": pl.Boolean(), "order": pl.Int32()})]
     damaged = {}
     for order, file in enumerate(files):
-        parts = _tar_answers(file) if file.suffix == TAR else _parquet_answers(file)
         try:
-            for part in parts:
+            for part in shard_answers(file):
                 here = part.join(wanted, on="url", how="semi")
                 place = pl.lit(str(file)).alias("file"), pl.lit(order, pl.Int32()).alias("order")
                 found.append(here.with_columns(*place).select(found[0].columns))
@@ -112,6 +111,15 @@ def search(files: Sequence[Path], urls: pl.Series) -> Located:
     order_by = ["url", "failed", "order", "row_group", "row"]
     places = pl.concat(found).sort(order_by).unique("url", keep="first", maintain_order=True)
     return Located(places=places.drop("failed", "order"), damaged=damaged)
+
+
+def shard_answers(file: Path) -> Iterator[pl.DataFrame]:
+    """url, row_group, row, and whether it `failed`, of the answers in a shard, part by part.
+
+    Raises:
+        DamagedShardError, ArrowException, OSError: It cannot be read any further.
+    """
+    return _tar_answers(file) if file.suffix == TAR else _parquet_answers(file)
 
 
 def _tar_answers(file: Path) -> Iterator[pl.DataFrame]:

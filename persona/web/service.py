@@ -6,19 +6,22 @@ import asyncio
 import json
 import logging
 import threading
-import time
+import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
-import polars as pl
 
-from embed.archive import ArchiveReader, Place, archive_files, locate
+from embed.archive import ArchiveReader, archive_files
+from embed.archive_index import ArchiveIndex
 from embed.clip import Clip, load_clip
 from embed.tables import IMAGE_EMBEDDINGS
+from embed.tars import DamagedShardError
 from graph.new_user import NewUser, NewUserEncoder
 from graph.tables import CHECKPOINT
 from persona.evidence import load_anchors, load_populations, load_vocabulary
@@ -34,7 +37,8 @@ from persona.web import messages as m
 from pipelines.contract import MissingInputError, Run
 
 ROW_COLUMNS = tuple(m.PersonaAnswer.model_fields)
-_PARTS = ("_places", "sees", "_clip", "_newcomers", "_facets")
+_PARTS = ("_index", "sees", "_clip", "_newcomers", "_facets")
+ARCHIVE_WAIT_S = 5.0
 LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -193,32 +197,33 @@ class PersonaService:
         urls = [i["text"] for i in items if (i["kind"], i["evidence_id"]) == (IMAGE, evidence_id)]
         if not urls or not self._archive:
             return None
-        place = self._place(urls[0])
-        status, content = ArchiveReader().answer(place) if place else (404, b"")
+        try:
+            place = self._archived().find(urls[0])
+            status, content = ArchiveReader().answer(place) if place else (404, b"")
+        except (MissingInputError, DamagedShardError) as error:
+            LOGGER.warning("%s", error)  # names paths, so it is not for the caller
+            return None
         return small_jpeg(content) if 200 <= status < 300 else None
 
-    def _place(self, url: str) -> Place | None:
-        """Where a picture lies; looked for again if its shard was written anew, as erasure does."""
-        when_ns, places = self._places
-        place = places.get(url)
-        if place is None or (place.file.exists() and place.file.stat().st_mtime_ns < when_ns):
-            return place
-        self.__dict__.pop("_places", None)
-        return self._places[1].get(url)
+    def _archived(self) -> ArchiveIndex:
+        """Where the archive's pictures lie. It is read beside the requests, which do not wait long.
 
-    @cached_property
-    def _places(self) -> tuple[int, dict[str, Place]]:
-        """Where each picture that evidence names lies in the archive, and since when that holds."""
-        when_ns = time.time_ns()
-        urls: set[str] = set()
-        for batch in self.store().batches():
-            for text in batch.column("evidence").to_pylist():
-                urls.update(item["text"] for item in json.loads(text) if item["kind"] == IMAGE)
-        found = locate(archive_files(Path(self._archive)), pl.Series(sorted(urls), dtype=pl.String))
-        return when_ns, {
-            row["url"]: Place(file=Path(row["file"]), row_group=row["row_group"], row=row["row"])
-            for row in found.iter_rows(named=True)
-        }
+        Raises:
+            MissingInputError: There is no archive yet.
+            UnavailableError: It is being read.
+        """
+        with self._lock:
+            if "_index" not in self.__dict__:
+                self.__dict__["_index"] = _started(partial(_index, Path(self._archive)))
+            reading: Future[ArchiveIndex] = self.__dict__["_index"]
+        try:
+            return reading.result(ARCHIVE_WAIT_S)
+        except TimeoutError as error:
+            raise UnavailableError("the archive of images is being read") from error
+        except Exception:
+            with self._lock:  # the next request looks again
+                self.__dict__.pop("_index", None)
+            raise
 
     @cached_property
     def sees(self) -> bool:
@@ -275,6 +280,29 @@ class PersonaService:
                     raise UnavailableError(told) from error
             part: T = self.__dict__[name]
             return part
+
+
+def _index(archive: Path) -> ArchiveIndex:
+    """The index of an archive, in a folder that goes when nobody holds the index any more."""
+    files = archive_files(archive)
+    folder = TemporaryDirectory(prefix="tastegraph-archive-")
+    index = ArchiveIndex(files, Path(folder.name))
+    weakref.finalize(index, folder.cleanup)
+    return index
+
+
+def _started(make: Callable[[], T]) -> Future[T]:
+    """What is being made in a thread of its own, which nobody waits for at the end."""
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # noqa: BLE001  told to whoever asks for the result
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made
 
 
 def _clip_name(run: Run) -> tuple[str, str]:

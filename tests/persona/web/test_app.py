@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import shutil
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from persona.tables import PERSONA_STORE
 from persona.verbalizer import Outcome
 from persona.web.app import build_app
 from persona.web.config import ApiConfig
-from persona.web.service import PersonaService
+from persona.web.service import PersonaService, UnavailableError
 from pipelines.contract import Run
 from tests.persona.synthetic import user_id
 from tests.persona.web.served import NUM_USERS, jpeg, note_evidence_config, served
@@ -282,6 +283,43 @@ def test_after_an_erasure_everybody_has_their_own_pictures_still(root: Run, tmp_
     assert len(set(before.values())) > 2
     erase_user(tmp_path / "run", user_id(0), [tmp_path / "archive"])
     assert pictures() == before
+
+
+def test_pictures_are_found_without_the_evidence_of_all_users(
+    root: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PersonaStore, "batches", lambda *_: pytest.fail("all users were read"))
+    service = PersonaService(
+        root.root, GroundedVerbalizer(0), archive=str(root.root.parent / "archive")
+    )
+    assert service.picture(user_id(2), image_of(service, user_id(2))) is not None
+
+
+def test_nobody_waits_long_for_an_archive_that_is_being_read(
+    root: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = threading.Event()
+    monkeypatch.setattr("persona.web.service.ARCHIVE_WAIT_S", 0.05)
+    monkeypatch.setattr("persona.web.service._index", lambda _: read.wait(10) and None)
+    service = PersonaService(root.root, GroundedVerbalizer(0), archive=str(tmp_path))
+    with pytest.raises(UnavailableError, match="the archive of images is being read"):
+        service.picture(user_id(2), image_of(service, user_id(2)))
+    read.set()
+
+
+def test_without_the_archive_there_is_no_picture_until_it_is_there(
+    root: Run, tmp_path: Path
+) -> None:
+    service = PersonaService(root.root, GroundedVerbalizer(0), archive=str(tmp_path / "archive"))
+    wanted = image_of(service, user_id(2))
+    assert service.picture(user_id(2), wanted) is None
+    shutil.copytree(root.root.parent / "archive", tmp_path / "archive")
+    assert service.picture(user_id(2), wanted) is not None
+
+
+def image_of(service: PersonaService, user: str) -> str:
+    row = service.persona(user) or {"evidence": []}
+    return next(i["evidence_id"] for i in row["evidence"] if i["kind"] == "image")
 
 
 class Dead(GroundedVerbalizer):
