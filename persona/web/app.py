@@ -24,7 +24,7 @@ from persona.schema import Persona
 from persona.verbalizer import Failed
 from persona.web import messages as m
 from persona.web.config import ApiConfig, read_keys
-from persona.web.guards import Guard, RateLimit, RefusedError
+from persona.web.guards import Guard, Rate, RateLimit, RefusedError
 from persona.web.metrics import CONTENT_TYPE, Metrics
 from persona.web.service import Newcomer, PersonaService, UnavailableError
 from pipelines.contract import ContractError
@@ -37,8 +37,13 @@ User = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Pseudo
 K = Annotated[int, Query(ge=1, le=m.MAX_RESULTS)]
 
 
-def build_app(config: ApiConfig, service: PersonaService) -> Guard:
+def build_app(config: ApiConfig, service: PersonaService, rate: Rate | None = None) -> Guard:
     """The whole app, guarded.
+
+    Args:
+        config: Limits and keys.
+        service: Answers.
+        rate: Of several replicas together; None: this app alone counts its callers.
 
     Raises:
         ConfigError: The file of keys is not there or holds a bad key.
@@ -61,7 +66,7 @@ def build_app(config: ApiConfig, service: PersonaService) -> Guard:
     return Guard(
         app,
         keys=read_keys(config.keys_file),
-        rate=RateLimit(config.requests_per_s, config.burst),
+        rate=rate or RateLimit(config.requests_per_s, config.burst),
         max_body_bytes=config.max_body_bytes,
         max_in_flight=config.max_in_flight,
         metrics=metrics,

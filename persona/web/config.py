@@ -20,7 +20,8 @@ class ApiConfig:
         keys_file: File with the API keys, one a line, at least 16 characters each; empty: everybody
             may ask, which only a loopback address allows.
         archive: Folder of `IMAGE_ARCHIVE` shards with the exemplar images; empty: none are shown.
-        requests_per_s, burst: Of one key, or of one address where there are no keys.
+        requests_per_s, burst: Of one key, or of one address where there are no keys, over all
+            replicas.
         max_body_bytes: Longer requests are refused.
         max_in_flight: Requests under way at once in one replica; more are refused with 503.
         replicas, max_replicas: Of the API in Ray Serve; between them it scales with the load.

@@ -1,8 +1,9 @@
-"""Ray Serve edge of the API: one graph of two deployments, configured by one file.
+"""Ray Serve edge of the API: one graph of three deployments, configured by one file.
 
 `api` answers HTTP and scales with the requests; `personas` owns the verbalizer, which new users and
-rewritten prompts go through. `build` is an application builder: the same settings work under `args`
-of a Serve config file, with `import_path: persona.web.deploy:build`.
+rewritten prompts go through; `limits` counts what each caller asks of all replicas. `build` is an
+application builder: the same settings work under `args` of a Serve config file, with
+`import_path: persona.web.deploy:build`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve import Application
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import VerbalizeConfig
@@ -27,11 +30,12 @@ from persona.serve import APP, PersonaDeployment, load_verbalizer
 from persona.verbalizer import Failed, Failure, Outcome
 from persona.web.app import build_app
 from persona.web.config import ApiConfig
-from persona.web.guards import Guard
+from persona.web.guards import Guard, RateLimit
 from persona.web.service import PersonaService
 from pipelines.contract import ConfigError
 
-API = "api"
+API, LIMITS = "api", "limits"
+MAX_COUNTED = 10_000  # requests that wait for their count at once
 VERBALIZER_REQUESTS = 64
 SECTIONS = {"api": ApiConfig, "verbalize": VerbalizeConfig}
 
@@ -73,15 +77,43 @@ class HandleVerbalizer:
         return rewritten
 
 
+class LimitsDeployment:
+    """Counts what callers ask of all replicas."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._limit = RateLimit(per_s, burst)
+
+    async def __call__(self, caller: str) -> float:
+        """0 if the caller may go on now, else seconds until it may."""
+        return self._limit.wait_s(caller)
+
+
+class SharedLimit:
+    """`Rate` that asks the deployment, and counts by itself while that is away."""
+
+    def __init__(self, handle: DeploymentHandle, own: RateLimit) -> None:
+        self._handle, self._own = handle, own
+
+    async def __call__(self, caller: str) -> float:
+        try:
+            wait_s: float = await self._handle.remote(caller)
+        except (RayError, RayServeException):
+            return self._own.wait_s(caller)
+        return wait_s
+
+
 @serve.ingress()
 class ApiDeployment:
     """Builds its app when its replica starts; the app alone knows the routes."""
 
-    def __init__(self, config: ApiConfig, model: str, verbalizer: DeploymentHandle) -> None:
+    def __init__(
+        self, config: ApiConfig, model: str, verbalizer: DeploymentHandle, limits: DeploymentHandle
+    ) -> None:
         sender = HandleVerbalizer(verbalizer, model or "grounded")
         rewriter = sender if model else None
         service = PersonaService(Path(config.root), sender, rewriter, config.archive)
-        self._app = build_app(config, service)
+        own = RateLimit(config.requests_per_s, config.burst)
+        self._app = build_app(config, service, SharedLimit(limits, own))
 
     def __serve_build_asgi_app__(self) -> Guard:
         return self._app
@@ -104,6 +136,14 @@ def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
         graceful_shutdown_timeout_s=5,
         ray_actor_options={"num_cpus": 0.1},
     ).bind(partial(load_verbalizer, verbalize, VERBALIZER_REQUESTS))
+    limits = serve.deployment(
+        LimitsDeployment,
+        name=LIMITS,
+        max_ongoing_requests=MAX_COUNTED,
+        graceful_shutdown_wait_loop_s=0.1,
+        graceful_shutdown_timeout_s=5,
+        ray_actor_options={"num_cpus": 0},
+    ).bind(api.requests_per_s, api.burst)
     deployment: Any = serve.deployment(
         ApiDeployment,
         name=API,
@@ -118,7 +158,7 @@ def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
         },
         ray_actor_options={"num_cpus": 1},
     )
-    graph: Application = deployment.bind(api, verbalize.model, verbalizer)
+    graph: Application = deployment.bind(api, verbalize.model, verbalizer, limits)
     return graph
 
 

@@ -7,13 +7,15 @@ import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from persona.web.metrics import Metrics
 
 Scope = dict[str, Any]
 App = Callable[[Scope, Any, Any], Any]
+Rate = Callable[[str], Awaitable[float]]
+"""Of a caller: 0 if it may go on now, else seconds until it may."""
 
 # The page has one script and one style sheet of its own, and shows images it fetched with its key.
 HEADERS = {
@@ -53,6 +55,10 @@ class RateLimit:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1.0 - tokens) / self._per_s
 
+    async def __call__(self, caller: str) -> float:
+        """`wait_s`, as a `Rate`."""
+        return self.wait_s(caller)
+
 
 class RefusedError(Exception):
     """A request that goes no further."""
@@ -78,7 +84,7 @@ class Guard:
         app: App,
         *,
         keys: Collection[str],
-        rate: RateLimit,
+        rate: Rate,
         max_body_bytes: int,
         max_in_flight: int,
         metrics: Metrics,
@@ -106,7 +112,7 @@ class Guard:
 
         self._in_flight += 1
         try:
-            self._admit(scope)
+            await self._admit(scope)
             # What is open to everybody takes no body; waiting for one would hold a place of others.
             is_open = scope["path"] in OPEN_PATHS
             body = receive if is_open else await self._body(scope, receive)
@@ -117,7 +123,7 @@ class Guard:
             self._in_flight -= 1
             self._metrics.request(scope, status, time.perf_counter() - started)
 
-    def _admit(self, scope: Scope) -> None:
+    async def _admit(self, scope: Scope) -> None:
         """Raises `RefusedError` where a limit is reached or the key is wrong."""
         if scope["path"] in OPEN_PATHS and scope["path"] not in ("/", "/openapi.json"):
             return
@@ -129,13 +135,13 @@ class Guard:
             if caller not in self._keys:
                 # Counted by address, so that keys cannot be tried without limit.
                 caller = str((scope.get("client") or ("-",))[0])
-                self._limit(caller)
+                await self._limit(caller)
                 told = "send an API key as `Authorization: Bearer KEY`"
                 raise RefusedError(401, "unauthorized", told)
-        self._limit(caller)
+        await self._limit(caller)
 
-    def _limit(self, caller: str) -> None:
-        wait_s = self._rate.wait_s(caller)
+    async def _limit(self, caller: str) -> None:
+        wait_s = await self._rate(caller)
         if wait_s:
             told = f"too many requests; come back in {wait_s:.2f} s"
             raise RefusedError(429, "too_many_requests", told, retry_s=wait_s)

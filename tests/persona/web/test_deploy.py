@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import httpx
 import pytest
 from ray import serve
+from ray.serve.exceptions import RayServeException
 
 from orchestration.bench.chat_server import chat_server
 from persona.config import VerbalizeConfig
 from persona.schema import Persona
 from persona.web.config import ApiConfig
-from persona.web.deploy import API, build, read_file, read_settings
+from persona.web.deploy import API, SharedLimit, build, read_file, read_settings
+from persona.web.guards import RateLimit
 from pipelines.contract import ConfigError, Run
 from tests.persona.synthetic import user_id
 
@@ -58,11 +61,50 @@ def test_files_that_are_no_settings_are_refused(
         read_file(path)
 
 
-@pytest.mark.engine
-def test_the_graph_answers_and_a_model_describes_new_users(root: Run, ray_local: None) -> None:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Away:
+    """A handle of a deployment that is not there."""
+
+    async def remote(self, _: str) -> float:
+        raise RayServeException("away")
+
+
+def test_callers_are_counted_while_the_count_of_all_is_away() -> None:
+    rate = SharedLimit(Away(), RateLimit(0.001, 2))
+
+    async def ask() -> list[bool]:
+        return [await rate("ann") == 0.0 for _ in range(3)]
+
+    assert asyncio.run(ask()) == [True, True, False]
+
+
+@pytest.mark.engine
+def test_replicas_keep_one_limit_together(root: Run, ray_local: None) -> None:
+    port = free_port()
+    api = {"root": str(root.root), "port": port, "replicas": 2, "max_replicas": 2}
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    try:
+        serve.run(
+            build({"api": {**api, "requests_per_s": 0.001, "burst": 5}}),
+            name=API,
+            route_prefix="/",
+        )
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            asked = [client.get(f"/personas/{user_id(0)}").status_code for _ in range(20)]
+    finally:
+        serve.shutdown()
+    assert sorted(asked) == [200] * 5 + [429] * 15
+
+
+@pytest.mark.engine
+def test_the_graph_answers_and_a_model_describes_new_users(root: Run, ray_local: None) -> None:
+    port = free_port()
     with chat_server() as model:
         settings: dict[str, dict[str, Any]] = {
             "api": {"root": str(root.root), "port": port},
