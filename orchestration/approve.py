@@ -25,7 +25,7 @@ FILE = "quality.json"
 
 
 class QualityError(RuntimeError):
-    """A figure fell below the last run's by more than the margin; nothing was published."""
+    """A figure fell by more than the margin, or was not looked at; nothing was published."""
 
 
 def approve(config: ApproveConfig, resources: PersonaResources, run: Run) -> Counts:

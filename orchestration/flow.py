@@ -182,6 +182,11 @@ FLOW = (
 )
 
 
+def step_named(name: str) -> Step:
+    """The step of that name."""
+    return next(step for step in FLOW if step.name == name)
+
+
 def producer(output: Table | Artifact) -> Step:
     """The step that writes `output`."""
     return next(step for step in FLOW if output.name in {w.name for w in step.writes})

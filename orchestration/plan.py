@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from orchestration.flow import FLOW, Step
+from orchestration.flow import FLOW, Step, producer, step_named
 from orchestration.manifests import (
     ALL_MONTHS,
     Depends,
@@ -14,6 +14,7 @@ from orchestration.manifests import (
     changes,
     depends,
     fingerprint,
+    inputs,
     lineage,
     published,
 )
@@ -109,6 +110,33 @@ def plan(profile: Profile, run: Run, dumps: Dumps) -> list[Planned]:
             if task.reasons or (uncertain and not _holds(step, profile, task)):
                 stale |= {(table.name, task.key) for table in step.writes}
             found.append(Planned(task=task, uncertain=tuple(uncertain)))
+    return found
+
+
+def gates(step: Step) -> list[str]:
+    """Steps between a step's inputs and those that it must follow, which go last."""
+    after = [step_named(name) for name in step.after]
+    before = {producer(table).name: None for gate in after for table in gate.reads}
+    return [*before, *step.after]
+
+
+def not_seen(gate: Step, step: Step, run: Run) -> list[str]:
+    """Tables that differ from what a gate, and the steps before it, read when they last ran.
+
+    Args:
+        gate: That judges what `step` will publish.
+        step: Whose inputs count, of all that the steps before the gate read.
+        run: Where they lie.
+    """
+    own = {table.name for table in step.reads}
+    found: list[str] = []
+    for one in (*(producer(table) for table in gate.reads), gate):
+        last = published(run, one.name).get(ALL_MONTHS)
+        seen = last.depends.get("inputs", {}) if last else {}
+        now = inputs(one, run)
+        found += [
+            name for name in now if (one is gate or name in own) and seen.get(name) != now[name]
+        ]
     return found
 
 

@@ -22,11 +22,12 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestration import runlog
+from orchestration.approve import QualityError
 from orchestration.engines import quiet_engines, ray_cluster
-from orchestration.flow import FLOW
+from orchestration.flow import FLOW, Step, step_named
 from orchestration.manifests import Manifest, published
 from orchestration.memory import PeakMemory
-from orchestration.plan import Dumps, Task, task_of
+from orchestration.plan import Dumps, Task, gates, not_seen, task_of
 from orchestration.profiles import Profile
 from orchestration.progress import FileLog, Reporter
 from orchestration.prometheus import write_metrics
@@ -117,11 +118,31 @@ def _run_rest(
                 continue
             forced = how.force or step.name in how.again
             task = task_of(step, profile, run, dumps, forced)
+            if task.reasons:
+                check_approved(step, run)
             if task.step.ray and task.reasons:
                 start_ray()
             finished.append(run_task(task, run, reporter, log))
             write_metrics(run.root)
     return finished
+
+
+def check_approved(step: Step, run: Run) -> None:
+    """That the steps which a step must follow have seen its inputs as they are now.
+
+    `--only` may leave them out, or run after they refused.
+
+    Raises:
+        QualityError: They have not.
+    """
+    unseen = [table for name in step.after for table in not_seen(step_named(name), step, run)]
+    if unseen:
+        first = " ".join(f"--only {name}" for name in gates(step))
+        raise QualityError(
+            f"{step.name}: {', '.join(step.after)} has not passed {', '.join(unseen)} as they are "
+            f"now, so nothing was published; run {first} --only {step.name}, with --set "
+            "approve.policy=always if they are to be published in any case"
+        )
 
 
 def _run_months(

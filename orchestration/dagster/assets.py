@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 
 from orchestration.dagster.command import Command
-from orchestration.flow import FLOW, Step
+from orchestration.flow import FLOW, Step, step_named
 from orchestration.manifests import Manifest
 from orchestration.tables import APPROVAL, EVALUATION
 from pipelines.contract import ContractError, Run, Table
@@ -28,7 +28,7 @@ def flow_assets(
 def _assets(
     step: Step, command: Command, months: dg.MonthlyPartitionsDefinition, parallel: int
 ) -> dg.AssetsDefinition:
-    before = [t.name for name in step.after for t in _step(name).writes]
+    before = [t.name for name in step.after for t in step_named(name).writes]
     specs = [
         dg.AssetSpec(
             output.name,
@@ -140,7 +140,3 @@ def _plots(step: Step, run: Run) -> dict[str, Any]:
 
 def _image(svg: str) -> str:
     return f"![plot](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
-
-
-def _step(name: str) -> Step:
-    return next(step for step in FLOW if step.name == name)

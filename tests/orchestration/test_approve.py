@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from orchestration import profiles
 from orchestration.approve import QualityError, approve, fallen, figures
 from orchestration.config import ApproveConfig
+from orchestration.flow import step_named
+from orchestration.manifests import Manifest, inputs
+from orchestration.progress import Reporter
+from orchestration.runner import How, check_approved, run_profile
 from orchestration.tables import APPROVAL, EVALUATION
 from persona.config import PersonaResources
-from pipelines.contract import ConfigError, Run
+from persona.tables import PERSONAS
+from pipelines.contract import Artifact, ConfigError, Counts, Run, Table
+from pipelines.pseudonym import new_key_file
+from pipelines.tables import INTERACTIONS
 
 
 def judge(root: Path, mrr: float, config: ApproveConfig) -> float:
@@ -43,6 +53,52 @@ def test_a_figure_that_is_gone_has_fallen() -> None:
     assert fallen({"link.mrr": 0.5, "persona.count": 9.0}, {"link.mrr": 0.5}, 0.1) == [
         "persona.count"
     ]
+
+
+def made(run: Run, name: str, outputs: Iterable[Table | Artifact] = (), content: str = "") -> None:
+    """The manifest of a step that read what is there now."""
+    step = step_named(name)
+    Manifest(
+        step=name,
+        month="all",
+        fingerprint="",
+        config={},
+        counts=Counts(rows_in=0, rows_out=0),
+        seconds=0.0,
+        peak_rss_bytes=0,
+        bytes_written=0,
+        code_version="",
+        depends={"inputs": inputs(step, run)},
+        outputs={table.name: content for table in outputs},
+    ).write(run)
+
+
+def test_what_was_not_approved_is_not_published_by_its_step_alone(tmp_path: Path) -> None:
+    run, step = Run(root=tmp_path), step_named("index_personas")
+    with pytest.raises(QualityError, match=r"approve has not passed .*evaluation"):
+        made(run, "verbalize", (PERSONAS,), "first")
+        check_approved(step, run)
+    made(run, "evaluate", (EVALUATION,), "first")
+    made(run, "approve")
+    check_approved(step, run)
+    made(run, "interactions", (INTERACTIONS,), "more")  # a month that came since
+    check_approved(step, run)
+    made(run, "verbalize", (PERSONAS,), "second")
+    with pytest.raises(QualityError, match=r"passed personas as .*--only evaluate --only approve"):
+        check_approved(step, run)
+    made(run, "evaluate", (EVALUATION,), "second")
+    with pytest.raises(QualityError, match="passed evaluation as"):  # it refused them
+        check_approved(step, run)
+
+
+def test_a_run_of_the_step_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "RC_2019-08.ndjson").write_text("{}\n")
+    profile = profiles.dumps(
+        tmp_path / "run", (str(tmp_path / "RC_2019-08.ndjson"),), new_key_file(tmp_path / "key")
+    )
+    how = How(only=("index_personas",))
+    with pytest.raises(QualityError, match="so nothing was published"):
+        run_profile(profile, Reporter(Console(quiet=True)), how)
 
 
 def test_wrong_policies_are_named() -> None:
