@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestration.config import ApproveConfig
+from orchestration.publishing import visible
 from orchestration.tables import APPROVAL, EVALUATION
 from persona.config import PersonaResources
+from persona.tables import PERSONA_STORE
 from pipelines.contract import Counts, Run
 
 # Of metrics.json; more is better in all of them.
@@ -38,8 +40,7 @@ def approve(config: ApproveConfig, resources: PersonaResources, run: Run) -> Cou
         QualityError: A figure fell, and the policy is `checked`.
     """
     now = figures(json.loads((EVALUATION.path(run) / "metrics.json").read_text()))
-    path = APPROVAL.path(run) / FILE
-    last = json.loads(path.read_text())["figures"] if path.is_file() else {}
+    last = visible_figures(run)
     worse = fallen(last, now, config.margin)
     if worse and config.policy == "checked":
         told = ", ".join(f"{name} {last[name]:.4g} -> {now.get(name)}" for name in worse)
@@ -51,6 +52,18 @@ def approve(config: ApproveConfig, resources: PersonaResources, run: Run) -> Cou
     told_to = run.staged(APPROVAL) / FILE
     told_to.write_text(json.dumps({"figures": now, "last": last}, indent=2, sort_keys=True))
     return Counts(rows_in=len(now), rows_out=len(now), metrics=now)
+
+
+def visible_figures(run: Run) -> dict[str, float]:
+    """Figures of the personas that readers see: the last that were approved, or after a rollback
+    those that lie in the version that was gone back to. None before the first."""
+    newest = [folder.name for folder in PERSONA_STORE.folders(run)[-1:]]
+    is_back = visible(PERSONA_STORE, run) not in (None, *newest)
+    file = PERSONA_STORE.path(run) / APPROVAL.name / FILE
+    if not is_back or not file.is_file():
+        file = APPROVAL.path(run) / FILE
+    found: dict[str, float] = json.loads(file.read_text())["figures"] if file.is_file() else {}
+    return found
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestration.flow import Step, step_named
 from orchestration.manifests import Manifest, content, is_read
 from orchestration.plan import Task
 from pipelines.contract import Artifact, MissingInputError, Run
@@ -30,10 +31,21 @@ def publish(task: Task, run: Run) -> tuple[int, dict[str, str]]:
         if is_read(output):
             hashes[output.name] = content(source)
         if isinstance(output, Artifact) and output.versions > 1:
+            put_verdict(task.step, source, run)
             publish_version(source, output, run, task.fingerprint)
         else:
             replace_folder(source, output.path(run), run.root / ".staging", task.key)
     return total, hashes
+
+
+def put_verdict(step: Step, version: Path, run: Run) -> None:
+    """Copy what the steps before decided into a version, so that it comes back with a rollback."""
+    for output in (output for name in step.after for output in step_named(name).writes):
+        target = version / output.name
+        # Not written over: what a version took over from the last one may be links to its files.
+        shutil.rmtree(target, ignore_errors=True)
+        if output.path(run).is_dir():
+            shutil.copytree(output.path(run), target)
 
 
 def replace_folder(source: Path, target: Path, staging: Path, key: str) -> None:

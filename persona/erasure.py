@@ -171,7 +171,10 @@ def _erase_from_store(folder: Path, user_id: str) -> int:
     store = PersonaStore.open(folder)
     rows = len(store.history(user_id)) + (store.get(user_id) is not None)
     if rows:
-        store.without([user_id], _beside(folder), StoreConfig().index_rows)
+        made = _beside(folder)
+        store.without([user_id], made, StoreConfig().index_rows)
+        for other in (p for p in folder.iterdir() if p.is_dir() and p.suffix != ".lance"):
+            shutil.copytree(other, made / other.name)
         _swap(folder)
     return rows
 

@@ -12,11 +12,13 @@ from orchestration.approve import QualityError, approve, fallen, figures
 from orchestration.config import ApproveConfig
 from orchestration.flow import step_named
 from orchestration.manifests import Manifest, inputs
+from orchestration.plan import Task
 from orchestration.progress import Reporter
+from orchestration.publishing import publish, roll_back
 from orchestration.runner import How, check_approved, run_profile
 from orchestration.tables import APPROVAL, EVALUATION
 from persona.config import PersonaResources
-from persona.tables import PERSONAS
+from persona.tables import PERSONA_STORE, PERSONAS
 from pipelines.contract import Artifact, ConfigError, Counts, Run, Table
 from pipelines.pseudonym import new_key_file
 from pipelines.tables import INTERACTIONS
@@ -43,6 +45,31 @@ def test_a_figure_may_lose_the_margin_and_no_more(tmp_path: Path) -> None:
         judge(tmp_path, 0.25, config)
     assert judge(tmp_path, 0.26, config) == 0.26  # compared with what was published
     assert judge(tmp_path, 0.01, ApproveConfig(policy="always")) == 0.01
+
+
+def published_store(run: Run, mark: str) -> None:
+    """A store with what was decided last, as index_personas goes out."""
+    (run.staged(PERSONA_STORE) / "made").write_text(mark)
+    task = Task(
+        step=step_named("index_personas"), config=None, resources=None, month=None, fingerprint=mark
+    )
+    publish(task, run)
+
+
+def test_after_a_rollback_a_run_is_compared_with_what_readers_see(tmp_path: Path) -> None:
+    config, run = ApproveConfig(margin=0.1), Run(root=tmp_path, staging=tmp_path / "staged")
+    judge(tmp_path, 0.30, config)
+    published_store(run, "a")
+    judge(tmp_path, 0.50, config)  # better, but its personas turn out to be wrong
+    published_store(run, "b")
+    with pytest.raises(QualityError, match=r"link\.mrr 0\.5 -> 0\.3;"):
+        judge(tmp_path, 0.30, config)
+    roll_back(PERSONA_STORE, run)
+    assert judge(tmp_path, 0.29, config) == 0.29
+    published_store(run, "c")
+    roll_back(PERSONA_STORE, run)
+    with pytest.raises(QualityError, match=r"link\.mrr 0\.5 -> 0\.29;"):
+        judge(tmp_path, 0.29, config)
 
 
 def test_figures_are_those_that_were_measured() -> None:

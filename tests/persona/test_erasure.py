@@ -62,6 +62,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seen = np.sort(hash_strings([user_id(i) for i in range(NUM_USERS)]))
     np.save(CHECKPOINT.path(run) / "seen_users.npy", seen)
     (run.root / "report.html").write_text(f"<p>{ANN}</p>")
+    (PERSONA_STORE.path(run) / "approval").mkdir()
+    (PERSONA_STORE.path(run) / "approval" / "quality.json").write_text("{}")
     (run.root / ".staging" / "left").mkdir(parents=True)
     (run.root / ".staging" / "left" / "note").write_text(ANN)
     return folder
@@ -96,6 +98,7 @@ def test_one_user_is_erased_and_everybody_else_is_as_before(root: Path) -> None:
     run = Run(root=root)
     store = PersonaStore.open(PERSONA_STORE.path(run))
     assert (store.get(ANN), store.history(ANN), store.count()) == (None, [], NUM_USERS - 1)
+    assert (PERSONA_STORE.path(run) / "approval" / "quality.json").read_text() == "{}"
     assert ANN not in GraphStore.open(GRAPH_STORE.path(run)).user_ids()
     for part in (EVIDENCE, PERSONAS):
         assert not any(ANN in path.name for path in part.files(run))
