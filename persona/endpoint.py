@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,15 +164,7 @@ class EndpointVerbalizer:
     async def _converse(
         self, messages: list[Message], form: dict[str, Any], read: Callable[[str], T | Failed]
     ) -> T | Failed:
-        """What `read` makes of the reply, or of the one repair that a refused reply is given."""
-        reply, failed = await self._ask(messages, form)
-        outcome = failed or read(reply)
-        if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
-            self._spent["repairs"] += 1
-            again = repair_messages(messages, reply, outcome.detail)
-            reply, failed = await self._ask(again, form)
-            outcome = failed or read(reply)
-        return outcome
+        return await converse(messages, lambda asked: self._ask(asked, form), read, self._spent)
 
     async def _ask(
         self, messages: list[Message], form: dict[str, Any]
@@ -250,6 +242,29 @@ REPAIRABLE = frozenset(Failure) - {
     Failure.UNANSWERED,
     Failure.NOTHING_TO_SAY,
 }
+
+
+async def converse(
+    messages: list[Message],
+    ask: Callable[[list[Message]], Awaitable[tuple[str, Failed | None]]],
+    read: Callable[[str], T | Failed],
+    spent: Counter[str],
+) -> T | Failed:
+    """What `read` makes of a model's reply, or of the one repair that a refused reply is given.
+
+    Args:
+        messages: Of the request.
+        ask: The reply to messages, or why there is none to read.
+        read: What the reply says, or why it is refused.
+        spent: Counts the repair.
+    """
+    reply, failed = await ask(messages)
+    outcome = failed or read(reply)
+    if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
+        spent["repairs"] += 1
+        reply, failed = await ask(repair_messages(messages, reply, outcome.detail))
+        outcome = failed or read(reply)
+    return outcome
 
 
 def read_reply(reply: str, user: UserEvidence) -> Outcome:

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import REPAIRABLE, read_reply
+from persona.endpoint import converse, read_reply
 from persona.items import UserEvidence
-from persona.prompts import Message, persona_messages, repair_messages
+from persona.prompts import Message, persona_messages
 from persona.schema import persona_json_schema
 from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError
@@ -83,24 +83,22 @@ class LocalVerbalizer:
     async def verbalize(self, users: Sequence[UserEvidence]) -> list[Outcome]:
         """One outcome for each user, in order; one user at a time, for the model is one."""
         async with self._turn:
-            return [await asyncio.to_thread(self._verbalize, user) for user in users]
+            return [await self._verbalize(user) for user in users]
 
-    def _verbalize(self, user: UserEvidence) -> Outcome:
+    async def _verbalize(self, user: UserEvidence) -> Outcome:
         if not user.items:
             return Failed(Failure.NOTHING_TO_SAY, "no evidence")
-        messages = persona_messages(user)
-        reply, outcome = self._attempt(user, messages)
-        if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
-            self._spent["repairs"] += 1
-            again = repair_messages(messages, reply, outcome.detail)
-            _, outcome = self._attempt(user, again)
-        return outcome
+        return await converse(
+            persona_messages(user),
+            lambda messages: self._ask(user, messages),
+            lambda reply: read_reply(reply, user),
+            self._spent,
+        )
 
-    def _attempt(self, user: UserEvidence, messages: list[Message]) -> tuple[str, Outcome]:
-        reply, is_whole = self.reply(user, messages)
-        if not is_whole:
-            return reply, Failed(Failure.TRUNCATED, "the reply was cut off; be shorter")
-        return reply, read_reply(reply, user)
+    async def _ask(self, user: UserEvidence, messages: list[Message]) -> tuple[str, Failed | None]:
+        reply, is_whole = await asyncio.to_thread(self.reply, user, messages)
+        cut = Failed(Failure.TRUNCATED, "the reply was cut off; be shorter")
+        return reply, None if is_whole else cut
 
     @torch.inference_mode()
     def reply(self, user: UserEvidence, messages: list[Message]) -> tuple[str, bool]:
