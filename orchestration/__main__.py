@@ -26,7 +26,7 @@ from persona.tables import PERSONA_STORE
 from pipelines.contract import ConfigError, ContractError, MissingInputError, WorkerLostError
 from pipelines.contract import Run as RunAt
 
-SAMPLE_ROOT = Path("runs/local_sample")
+SAMPLE_ROOT, DUMPS_ROOT = Path("runs/local_sample"), Path("runs/dumps")
 KEY_FILE = Path("~/.config/tastegraph/key")
 EMBED = "embed_images"
 STEPS = ", ".join(step.name for step in FLOW)
@@ -151,7 +151,7 @@ def run(
         str, typer.Option("--profile", help="`local_sample` or `dumps`.")
     ] = "dumps",
     inputs: Inputs = None,
-    root: Root = Path("runs/dumps"),
+    root: Root = DUMPS_ROOT,
     key_file: KeyFile = KEY_FILE,
     archive: Archive = "",
     fetch: Fetch = False,
@@ -211,11 +211,15 @@ def status(root: Root = SAMPLE_ROOT) -> None:
 @app.command()
 def plan(
     inputs: Inputs = None,
-    root: Root = SAMPLE_ROOT,
+    root: Annotated[
+        Path | None,
+        typer.Option(help=f"Folder of the run; {DUMPS_ROOT}, without --input {SAMPLE_ROOT}."),
+    ] = None,
     seed: Seed = 0,
     key_file: KeyFile = KEY_FILE,
     archive: Archive = "",
     fetch: Fetch = False,
+    keep_archive: KeepArchive = "",
     clip_model: ClipModel = "tiny",
     clip_pretrained: ClipPretrained = "",
     gpus: Gpus = 0,
@@ -227,9 +231,12 @@ def plan(
 
     Without `--input`: of the sample run.
     """
+    root = root or (DUMPS_ROOT if inputs else SAMPLE_ROOT)
     if inputs:
-        profile = profiles.dumps(root, tuple(inputs), _key(key_file))
-        profile = profiles.with_images(profile, archive=archive, fetch=fetch, gpus=gpus)
+        profile = profiles.dumps(root, tuple(inputs), key_file.expanduser())
+        profile = profiles.with_images(
+            profile, archive=archive, fetch=fetch, gpus=gpus, keep_archive=keep_archive
+        )
         profile = profiles.with_clip(profile, clip_model, clip_pretrained)
     else:
         profile = profiles.local_sample(root, root.with_name(root.name + "_world"), seed)

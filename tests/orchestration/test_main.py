@@ -158,6 +158,25 @@ def test_the_plan_of_a_new_root_would_run_every_step(tmp_path: Path) -> None:
     assert not Path(root).exists()
 
 
+def test_the_plan_is_of_the_root_that_a_run_would_have_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump, key = tmp_path / "RC_2019-08.ndjson", tmp_path / "key"
+    dump.write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+    roots: list[Path] = []
+    monkeypatch.setattr("orchestration.worlds.ensure_world", lambda *_: False)
+    monkeypatch.setattr(command_line, "_run", lambda profile, *_: roots.append(profile.root))
+    monkeypatch.setattr(command_line, "show_plan", lambda profile, _: roots.append(profile.root))
+    words = ("--input", str(dump), "--keep-archive", str(tmp_path / "kept"), "--key-file", str(key))
+    invoke("plan", *words)
+    assert not key.exists()
+    invoke("run", *words)
+    invoke("sample", "--users", "60")
+    invoke("plan")
+    assert roots[0] == roots[1] != roots[2] == roots[3]
+
+
 @pytest.mark.parametrize("name", ["cloud", "[cloud]", "[/cloud]"])
 def test_a_user_can_mend_it_in_one_line(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
