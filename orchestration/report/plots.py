@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import matplotlib
@@ -16,10 +15,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from graph.store import GraphStore, read_summary
 from graph.tables import GRAPH_STORE, TRAINING_CURVES
 from orchestration.tables import EVALUATION
 from pipelines.contract import Run
-from pipelines.tables import INTERACTIONS
 
 STYLE = {
     "font.family": "sans-serif",
@@ -42,7 +41,7 @@ def all_plots(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
             found["Quality beside its baselines"] = quality(metrics)
         if TRAINING_CURVES.files(run):
             found["Training"] = curves(run)
-        if INTERACTIONS.files(run):
+        if (GRAPH_STORE.path(run) / "summary.json").exists():
             found["Degrees"] = degrees(run)
         if (EVALUATION.path(run) / "user_map.parquet").exists():
             found["Map of users"] = users(run)
@@ -112,20 +111,20 @@ def curves(run: Run) -> str:
 
 def degrees(run: Run) -> str:
     """Degree distributions of both sides of the graph, log-log."""
-    edges = pl.scan_parquet(INTERACTIONS.files(run)).select("user_id", "subreddit").unique()
+    graph = GraphStore.open(GRAPH_STORE.path(run))
     figure, axes = plt.subplots(1, 2, figsize=(8.0, 2.8), constrained_layout=True)
-    for axis, side, other in ((axes[0], "user_id", "subreddits"), (axes[1], "subreddit", "users")):
-        degree = edges.group_by(side).len().collect()["len"].to_numpy()
-        value, number = np.unique(degree, return_counts=True)
+    for axis, side, rows, other in (
+        (axes[0], "user", graph.by_user, "subreddits"),
+        (axes[1], "subreddit", graph.by_subreddit, "users"),
+    ):
+        value, number = np.unique(rows.degrees().numpy(), return_counts=True)
         at_least = number[::-1].cumsum()[::-1]
         axis.loglog(value, at_least, marker=".", linestyle="none", color=OURS)
-        axis.set_xlabel(f"{other} of a {side.removesuffix('_id')}")
+        axis.set_xlabel(f"{other} of a {side}")
         axis.set_ylabel("with at least as many")
-    summary = GRAPH_STORE.path(run) / "summary.json"
-    if summary.exists():
-        facts = json.loads(summary.read_text())
-        named = [f"{facts[k]:,} {k.removeprefix('num_')}" for k in facts if k.startswith("num_")]
-        figure.suptitle(", ".join(named), fontsize=9)
+    facts = read_summary(graph.folder)
+    named = [f"{facts[k]:,} {k.removeprefix('num_')}" for k in facts if k.startswith("num_")]
+    figure.suptitle(", ".join(named), fontsize=9)
     return _svg(figure)
 
 

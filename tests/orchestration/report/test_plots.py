@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from graph.build import build_graph
+from graph.config import GraphConfig, GraphResources
+from graph.tables import GRAPH_STORE
+from orchestration.report.plots import all_plots
+from pipelines.contract import Run
+from pipelines.tables import INTERACTIONS
+from tests.persona.synthetic import make_run, publish_staged
+
+pytestmark = pytest.mark.engine
+
+
+def test_degrees_are_those_of_the_graph_and_interactions_are_not_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    pairs = [(f"user{i}", f"s{j}") for i in range(6) for j in range(1 + i % 3)]
+    columns = {
+        "user_id": [user for user, _ in pairs],
+        "subreddit": [subreddit for _, subreddit in pairs],
+        "active_month": ["2019-10"] * len(pairs),
+        "num_submissions": pa.array([1] * len(pairs), pa.int32()),
+        "num_comments": pa.array([2] * len(pairs), pa.int32()),
+        "score": [3] * len(pairs),
+        "first_utc": [1_570_000_000] * len(pairs),
+        "last_utc": [1_570_000_000] * len(pairs),
+    }
+    INTERACTIONS.path(run).mkdir(parents=True)
+    file = INTERACTIONS.write(INTERACTIONS.path(run), pa.table(columns))
+    build_graph(GraphConfig(), GraphResources(), run)
+    publish_staged(run, GRAPH_STORE)
+    file.unlink()  # 700 million rows of text fit no driver
+    drawn = all_plots(Run(root=run.root), {})
+    assert list(drawn) == ["Degrees"]
+    assert drawn["Degrees"].startswith("<svg")
