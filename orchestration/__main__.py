@@ -250,17 +250,18 @@ def rollback(
     to: Annotated[
         str, typer.Option(help="Version to go back to, as `status` names it; default: the last.")
     ] = "",
+    wait: Wait = False,
 ) -> None:
     """Have readers see the personas of an earlier run again, at once.
 
     The next run that makes other personas is published as ever.
     """
     from orchestration.publishing import roll_back
-    from orchestration.runner import lock
+    from orchestration.runner import Waiting, lock
 
     if not root.is_dir():
         raise MissingInputError(f"no run at {root}")
-    with lock(root):
+    with lock(root, waiting=Waiting(Reporter(Console())) if wait else None):
         name = roll_back(PERSONA_STORE, RunAt(root=root), to)
     Console().print(f"readers see {name}", highlight=False)
 

@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.runner import lock
+from orchestration.progress import Reporter
+from orchestration.runner import Waiting, lock
 from pipelines.contract import ConfigError, MissingInputError
 
 KEY_FILE = Path("~/.config/tastegraph/key")
@@ -32,6 +33,7 @@ def forget(
         list[Path] | None,
         typer.Option(help="Folder of downloaded images elsewhere (repeatable): theirs go, too."),
     ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a run under the root.")] = False,
 ) -> None:
     """Erase a user from every table, archive, index, version and cache, and search for traces.
 
@@ -50,7 +52,7 @@ def forget(
     add_tombstone(key_file, user_id)
     console = Console()
     for folder in roots:
-        with lock(folder):
+        with lock(folder, waiting=Waiting(Reporter(console)) if wait else None):
             erased = erase_user(folder, user_id, archive or ())
         table = Table("erased from", "rows")
         for where, rows in erased.removed.items():

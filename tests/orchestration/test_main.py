@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from orchestration import __main__ as command_line
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest
 from orchestration.profiles import Profile
-from orchestration.runner import How
+from orchestration.runner import How, RunLockedError
 from pipelines.containers import CorruptDumpError
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from pipelines.pseudonym import new_key_file
@@ -175,6 +177,30 @@ def test_the_plan_is_of_the_root_that_a_run_would_have_and_leaves_nothing(
     invoke("sample", "--users", "60")
     invoke("plan")
     assert roots[0] == roots[1] != roots[2] == roots[3]
+
+
+@pytest.mark.parametrize("command", ["rollback", "forget"])
+def test_whoever_is_told_to_wait_for_a_run_may(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error of a root that is held names `--wait`."""
+    waited: list[bool] = []
+
+    @contextmanager
+    def held(_: Path, **how: object) -> Iterator[None]:
+        waited.append(how["waiting"] is not None)
+        raise RunLockedError("wait for it with --wait")
+        yield
+
+    monkeypatch.setattr("orchestration.runner.lock", held)
+    monkeypatch.setattr("orchestration.commands.forget.lock", held)
+    words = [command, "--root", str(tmp_path)]
+    if command == "forget":
+        words += ["somebody", "--key-file", str(new_key_file(tmp_path / "key"))]
+    for more in ((), ("--wait",)):
+        with pytest.raises(RunLockedError):
+            invoke(*words, *more)
+    assert waited == [False, True]
 
 
 @pytest.mark.parametrize("name", ["cloud", "[cloud]", "[/cloud]"])
