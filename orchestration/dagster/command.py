@@ -15,6 +15,7 @@ from orchestration.approve import QualityError
 from orchestration.flow import Step
 from orchestration.manifests import ALL_MONTHS, Manifest, published
 from pipelines.contract import ConfigError, Run
+from pipelines.dumps import Dump, discover
 
 MENDABLE = 2  # exit status of errors that another try would meet again
 
@@ -47,12 +48,18 @@ class Command:
             return [str(self.root.with_name(self.root.name + "_world") / "dumps")]
         return self._values("--input")
 
-    @property
-    def options(self) -> list[str]:
-        """Beam's options, which tell how the stores of inputs are reached."""
-        settings = (setting.partition("=") for setting in self._values("--set"))
-        told = [value for name, _, value in settings if name == "beam.options"]
-        return [option for option in told[-1].split(",") if option] if told else []
+    def dumps(self) -> dict[str, list[Dump]]:
+        """The dumps that are there, by month, found as the command finds them.
+
+        Raises:
+            MissingInputError: There are none.
+        """
+        return discover(self.inputs, self._beam_options())
+
+    def _beam_options(self) -> list[str]:
+        start = "beam.options="
+        told = [word for word in self._values("--set") if word.startswith(start)]
+        return [option for option in told[-1][len(start) :].split(",") if option] if told else []
 
     def run(
         self, step: Step, months: Sequence[str], parallel: int, log: dg.DagsterLogManager
@@ -86,5 +93,10 @@ class Command:
         return found[0] if found else None
 
     def _values(self, option: str) -> list[str]:
-        pairs = zip(self.words, self.words[1:], strict=False)
-        return [value for name, value in pairs if name == option]
+        """Of `option VALUE` and `option=VALUE`."""
+        pairs = zip(self.words, (*self.words[1:], ""), strict=True)
+        return [
+            word.removeprefix(f"{option}=") if word != option else value
+            for word, value in pairs
+            if word == option or word.startswith(f"{option}=")
+        ]

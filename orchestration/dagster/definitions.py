@@ -21,11 +21,12 @@ from orchestration.flow import FLOW
 from orchestration.manifests import dump_identity
 from orchestration.profiles import sample_world
 from pipelines.contract import MissingInputError
-from pipelines.dumps import UNDATED, discover
+from pipelines.dumps import UNDATED
 
 COMMAND = "TASTEGRAPH_COMMAND"
 PARALLEL = "TASTEGRAPH_PARALLEL"
 SAMPLE = "sample --root runs/local_sample"
+EARLIEST = "2005-06"  # the first submissions of Reddit
 MONTHLY = "0 6 5 * *"  # the dumps of a month are there some days after it
 UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
@@ -98,7 +99,7 @@ def dumps_sensor(
 def dump_marks(command: Command) -> dict[str, str]:
     """A hash of the dumps of each month; undated ones belong to no partition."""
     found = {}
-    for month, dumps in discover(command.inputs, command.options).items():
+    for month, dumps in command.dumps().items():
         if month != UNDATED:
             told = json.dumps([dump_identity(dump) for dump in dumps])
             found[month] = hashlib.sha256(told.encode()).hexdigest()[:16]
@@ -134,8 +135,15 @@ def refresh_sensor(
 def served() -> dg.Definitions:
     """Definitions for the command in the environment, by default the sample run."""
     command = Command(tuple(shlex.split(os.environ.get(COMMAND, SAMPLE))))
+    return definitions(command, first_month(command), int(os.environ.get(PARALLEL, "2")))
+
+
+def first_month(command: Command) -> str:
+    """Of the dumps that are there; where none is there yet, the first that a dump can have."""
     if command.words[0] == "sample":
-        first = sample_world(users=60, seed=0).months[0]
-    else:
-        first = min(dump_marks(command))
-    return definitions(command, first, int(os.environ.get(PARALLEL, "2")))
+        return sample_world(users=60, seed=0).months[0]
+    try:
+        found = command.dumps()
+    except MissingInputError:
+        found = {}
+    return min((month for month in found if month != UNDATED), default=EARLIEST)

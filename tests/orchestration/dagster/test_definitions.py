@@ -15,7 +15,7 @@ import dagster as dg
 
 from orchestration.dagster.assets import contract_problems, flow_assets
 from orchestration.dagster.command import Command
-from orchestration.dagster.definitions import definitions, dump_marks
+from orchestration.dagster.definitions import definitions, first_month
 from orchestration.flow import FLOW
 from orchestration.manifests import published
 from orchestration.tables import APPROVAL
@@ -123,25 +123,6 @@ def test_the_sensor_asks_for_new_and_changed_months(
     (dumps / "RC_2019-07.zst").unlink()
 
 
-def test_inputs_in_a_store_are_looked_up_with_the_options_of_the_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[tuple[list[str], list[str]]] = []
-
-    def discover(inputs: list[str], options: list[str]) -> dict[str, list[Dump]]:
-        asked.append((inputs, options))
-        return {}
-
-    monkeypatch.setattr("orchestration.dagster.definitions.discover", discover)
-    words = ("run", "--root", "run", "--input", "s3://dumps/")
-    dump_marks(Command((*words, "--set", "train.epochs=1")))
-    dump_marks(Command((*words, "--set", "beam.options=--s3_endpoint_url=http://a,--s3_verify=x")))
-    assert asked == [
-        (["s3://dumps/"], []),
-        (["s3://dumps/"], ["--s3_endpoint_url=http://a", "--s3_verify=x"]),
-    ]
-
-
 def test_the_contract_check_finds_a_broken_file(command: Command) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -165,6 +146,30 @@ def test_a_failing_command_is_tried_again_only_if_that_may_help(
     (failure,) = [e for e in done.all_events if e.event_type_value == "STEP_FAILURE"]
     assert "over_18='maybe'" in str(failure.event_specific_data)
     assert not [e for e in done.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_the_first_month_is_that_of_the_dumps_and_they_may_come_later(tmp_path: Path) -> None:
+    command = Command(("run", f"--root={tmp_path / 'run'}", f"--input={tmp_path / 'dumps'}"))
+    (tmp_path / "dumps").mkdir()
+    assert command.root == tmp_path / "run"
+    assert first_month(command) == "2005-06"
+    (tmp_path / "dumps" / "RS_extra.ndjson").write_text("{}")
+    assert first_month(command) == "2005-06"
+    (tmp_path / "dumps" / "RS_2019-08.ndjson").write_text("{}")
+    assert first_month(command) == "2019-08"
+
+
+def test_stores_are_reached_as_the_command_reaches_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[list[str], list[str]]] = []
+
+    def found(inputs: list[str], options: list[str]) -> dict[str, list[Dump]]:
+        told.append((inputs, options))
+        return {}
+
+    monkeypatch.setattr("orchestration.dagster.command.discover", found)
+    words = ("run", "--root", "r", "--input", "s3://dumps/")
+    Command((*words, "--set", "beam.options=--s3_a=b,--s3_c=d")).dumps()
+    assert told == [(["s3://dumps/"], ["--s3_a=b", "--s3_c=d"])]
 
 
 @pytest.mark.parametrize("words", [(), ("forget", "--root", "x"), ("run", "--input", "x")])
