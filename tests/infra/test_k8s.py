@@ -225,6 +225,16 @@ def test_the_service_is_told_what_the_api_knows(overlay: str) -> None:
     assert config.keys_file and config.host == "0.0.0.0"
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_api_may_fill_all_workers_that_come(overlay: str) -> None:
+    spec = named(rendered(overlay), "RayService")["api"]["spec"]
+    (application,) = yaml.safe_load(spec["serveConfigV2"])["applications"]
+    (group,) = spec["rayClusterConfig"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    processors = group["maxReplicas"] * int(container["resources"]["limits"]["cpu"])
+    assert application["args"]["api"]["max_replicas"] >= processors
+
+
 def test_production_asks_for_spot_gpus_that_come_and_go() -> None:
     job = named(rendered("production"), "RayJob")["refresh"]["spec"]
     spec = job["rayClusterSpec"]
