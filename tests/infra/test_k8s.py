@@ -117,6 +117,22 @@ def test_every_pod_finds_what_it_mounts(overlay: str) -> None:
                     assert "memory" in container["resources"]["limits"]
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_whoever_writes_the_volume_may(overlay: str) -> None:
+    """A fresh volume is root's, and the image runs as a user of its own."""
+    lines = (REPOSITORY / "infra" / "Dockerfile").read_text()
+    (user,) = re.findall(r"useradd .*--uid (\d+)", lines)
+    writers = [
+        pod.get("securityContext", {}).get("fsGroup")
+        for manifest in rendered(overlay)
+        for pod in pods(manifest)
+        for container in pod["containers"]
+        for mount in container.get("volumeMounts", [])
+        if mount["name"] == "shared" and not mount.get("readOnly")
+    ]
+    assert len(writers) >= 5 and set(writers) == {int(user)}
+
+
 def commands(manifests: list[Manifest]) -> list[list[str]]:
     """Words of every `tastegraph` command that the manifests run."""
     texts = [m["spec"]["entrypoint"] for m in manifests if m["kind"] == "RayJob"]
