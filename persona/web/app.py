@@ -37,18 +37,21 @@ User = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Pseudo
 K = Annotated[int, Query(ge=1, le=m.MAX_RESULTS)]
 
 
-def build_app(config: ApiConfig, service: PersonaService, rate: Rate | None = None) -> Guard:
+def build_app(
+    config: ApiConfig, service: PersonaService, rate: Rate | None = None, replica: str = ""
+) -> Guard:
     """The whole app, guarded.
 
     Args:
         config: Limits and keys.
         service: Answers.
         rate: Of several replicas together; None: this app alone counts its callers.
+        replica: Name of this one of them, in metrics; empty: it is alone.
 
     Raises:
         ConfigError: The file of keys is not there or holds a bad key.
     """
-    metrics = Metrics()
+    metrics = Metrics(replica)
     app = FastAPI(
         title="tastegraph",
         version="1",

@@ -113,7 +113,8 @@ class ApiDeployment:
         rewriter = sender if model else None
         service = PersonaService(Path(config.root), sender, rewriter, config.archive)
         own = RateLimit(config.requests_per_s, config.burst)
-        self._app = build_app(config, service, SharedLimit(limits, own))
+        replica = serve.get_replica_context().replica_tag
+        self._app = build_app(config, service, SharedLimit(limits, own), replica)
 
     def __serve_build_asgi_app__(self) -> Guard:
         return self._app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_callers_are_counted_while_the_count_of_all_is_away() -> None:
 
 
 @pytest.mark.engine
-def test_replicas_keep_one_limit_together(root: Run, ray_local: None) -> None:
+def test_replicas_keep_one_limit_together_and_count_by_name(root: Run, ray_local: None) -> None:
     port = free_port()
     api = {"root": str(root.root), "port": port, "replicas": 2, "max_replicas": 2}
     serve.start(http_options={"host": "127.0.0.1", "port": port})
@@ -97,9 +98,13 @@ def test_replicas_keep_one_limit_together(root: Run, ray_local: None) -> None:
         )
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             asked = [client.get(f"/personas/{user_id(0)}").status_code for _ in range(20)]
+            shown = [client.get("/metrics").text for _ in range(20)]
     finally:
         serve.shutdown()
     assert sorted(asked) == [200] * 5 + [429] * 15
+    counted = r'tastegraph_requests_total\{replica="(\w+)",route="other",status="429"\} (\d+)'
+    by_replica = dict(match for text in shown for match in re.findall(counted, text))
+    assert sum(map(int, by_replica.values())) == 15
 
 
 @pytest.mark.engine
