@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from embed.tables import IMAGE_EMBEDDINGS
 from graph.tables import USER_EMBEDDINGS
 from persona.config import PersonaResources, StoreConfig
+from persona.made_with import note_encoder
 from persona.quality import read_personas, stated_tags
 from persona.shards import Shard, UserTable, plan_shards
 from persona.store import PersonaStore
@@ -30,6 +31,7 @@ def index_personas(config: StoreConfig, resources: PersonaResources, run: Run) -
     schema = USER_EMBEDDINGS.dataset(run).schema
     dims = (schema.field(VECTORS[0]).type.list_size, schema.field(VECTORS[1]).type.list_size)
     store = carried_store(PERSONA_STORE.path(run), run.staged(PERSONA_STORE), dims)
+    note_encoder(run)
     shards = plan_shards(keys.column("user_id"), max(MIN_BATCH_ROWS, resources.shard_users))
     tables = _Inputs(run)
     if len(shards) > 1:

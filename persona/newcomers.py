@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -19,7 +18,7 @@ from persona.config import EvidenceConfig
 from persona.items import UserEvidence, group_users
 from persona.neighbours import Anchors
 from persona.taste import Populations, TagVocabulary
-from pipelines.contract import ContractError, MissingInputError, Run
+from pipelines.contract import ContractError
 from pipelines.tables import SNIPPETS
 
 MAX_PIXELS = 40_000_000
@@ -46,13 +45,18 @@ class Visit:
 
 @dataclass(frozen=True, kw_only=True)
 class Newcomers:
-    """All that evidence of new users takes; loaded once."""
+    """All that evidence of new users takes; loaded once.
+
+    Args:
+        is_of_store: Whether the encoder is the one that the visible personas were embedded by.
+    """
 
     encoder: NewUserEncoder
     vocabulary: TagVocabulary
     populations: Populations
     config: EvidenceConfig
     anchors: Anchors | None = None
+    is_of_store: bool = True
 
     def embed(self, visits: Sequence[Visit], image: Vector | None, num_images: int) -> NewUser:
         """Embedding, attention and unknown subreddits.
@@ -90,20 +94,6 @@ class Newcomers:
         )
         assembled = assemble(inputs, self.vocabulary, self.populations, self.config, self.anchors)
         return next(group_users(assembled.evidence), UserEvidence(NEW_USER, ()))
-
-
-def evidence_config(run: Run) -> EvidenceConfig:
-    """What the evidence of a run was made with.
-
-    Raises:
-        MissingInputError: `build_evidence` has not run, or is at it.
-    """
-    path = run.manifest("build_evidence")
-    if not path.is_file():
-        raise MissingInputError(f"no settings of build_evidence at {path}; run it first")
-    told = json.loads(path.read_text())["config"]
-    known = {entry.name for entry in fields(EvidenceConfig)}
-    return EvidenceConfig(**{name: value for name, value in told.items() if name in known})
 
 
 def image_mean(clip: Clip, bodies: Sequence[bytes]) -> Vector | None:

@@ -26,7 +26,8 @@ from graph.new_user import NewUser, NewUserEncoder
 from graph.tables import CHECKPOINT
 from persona.evidence import load_anchors, load_populations, load_vocabulary
 from persona.items import IMAGE, UserEvidence
-from persona.newcomers import Newcomers, Visit, evidence_config, image_mean
+from persona.made_with import evidence_config, shares_encoder
+from persona.newcomers import Newcomers, Visit, image_mean
 from persona.pictures import small_jpeg
 from persona.rewrite import Rewrite, Rewriter, rewrite_grounded
 from persona.schema import Persona
@@ -171,6 +172,8 @@ class PersonaService:
         image = image_mean(self.clip, images) if images else None
         user = self.newcomers.embed(visits, image, len(images))
         evidence = self.newcomers.evidence(user, has_images=image is not None)
+        if not self.newcomers.is_of_store:
+            return user, evidence, []
         return user, evidence, self.store().search_vector(user.embedding, k, column="embedding")
 
     async def rewrite(self, prompt: str, persona: Persona, by_model: bool) -> Rewrite | Failed:
@@ -248,6 +251,7 @@ class PersonaService:
                 populations=load_populations(self._run),
                 config=evidence_config(self._run),
                 anchors=load_anchors(self._run),
+                is_of_store=shares_encoder(self._run),
             )
 
         return self._loaded("_newcomers", load)

@@ -72,6 +72,7 @@ def make_root(folder: Path) -> Run:
     build_evidence(EvidenceConfig(), PersonaResources(), run)
     publish_staged(run, EVIDENCE)
     note_evidence_config(run, EvidenceConfig())
+    note_encoders(run, embedded="one", now="one")
     users = list(group_users(EVIDENCE.read(run)))
     personas, _ = outcome_tables(users, [verbalize_user(u, 0) for u in users], "grounded")
     PERSONAS.write(run.staged(PERSONAS), personas)
@@ -86,6 +87,17 @@ def note_evidence_config(run: Run, config: EvidenceConfig) -> None:
     path = run.manifest("build_evidence")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"config": asdict(config)}))
+
+
+def note_encoders(run: Run, embedded: str, now: str) -> None:
+    """As the runner's manifests tell who made the embeddings, and who is there."""
+    told = {
+        "infer_users": {"depends": {"inputs": {"checkpoint": {"all": embedded}}}},
+        "train_gat": {"outputs": {"checkpoint": now}},
+    }
+    for step, manifest in told.items():
+        run.manifest(step).parent.mkdir(parents=True, exist_ok=True)
+        run.manifest(step).write_text(json.dumps(manifest))
 
 
 def save_random_encoder(run: Run, clip: Clip) -> NewUserEncoder:

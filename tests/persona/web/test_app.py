@@ -31,7 +31,13 @@ from persona.web.config import ApiConfig
 from persona.web.service import PersonaService, UnavailableError
 from pipelines.contract import Run
 from tests.persona.synthetic import user_id
-from tests.persona.web.served import NUM_USERS, jpeg, note_evidence_config, served
+from tests.persona.web.served import (
+    NUM_USERS,
+    jpeg,
+    note_encoders,
+    note_evidence_config,
+    served,
+)
 
 pytestmark = pytest.mark.engine
 
@@ -163,6 +169,23 @@ def test_a_new_user_is_described_as_the_run_was_told_to(root: Run, tmp_path: Pat
         return len(evidence.of(SUBREDDIT))
 
     assert (shown(root), shown(own)) == (3, 1)
+
+
+def test_nobody_is_similar_in_the_space_of_another_encoder(root: Run, tmp_path: Path) -> None:
+    own = Run(root=tmp_path / "run")
+    shutil.copytree(root.root, own.root)
+    visits = [Visit(subreddit="neonnights", submissions=0, comments=3, last_utc=None)]
+
+    def similar(service: PersonaService) -> int:
+        made = asyncio.run(service.newcomer(visits, [], 5))
+        assert isinstance(made.outcome, Persona)
+        return len(made.similar)
+
+    loaded = PersonaService(own.root, GroundedVerbalizer(0))
+    assert similar(loaded) == 5
+    note_encoders(own, embedded="two", now="two")  # trained again; what it made is not published
+    assert similar(PersonaService(own.root, GroundedVerbalizer(0))) == 0
+    assert similar(loaded) == 5  # it has the one before still
 
 
 def test_prompts_are_rewritten_in_the_role_of_a_persona(client: httpx.Client) -> None:
