@@ -315,7 +315,7 @@ def main() -> None:
     """Run the command line; an error that a user can mend is one line and exit code 2."""
     from orchestration.engines import quiet_engines
     from orchestration.runner import DiskFullError, RunLockedError
-    from persona.errors import ErasureError, StoreBusyError
+    from persona.errors import EndpointError, ErasureError, StoreBusyError
     from pipelines.containers import CorruptDumpError
 
     # Libraries warn of optional parts that are not installed; what matters here is raised.
@@ -330,6 +330,7 @@ def main() -> None:
         RunLockedError,
         WorkerLostError,
         QualityError,
+        EndpointError,
         ErasureError,
         StoreBusyError,
     )

@@ -21,6 +21,7 @@ from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
 from persona.config import VerbalizeConfig
+from persona.errors import EndpointError
 from persona.items import UserEvidence
 from persona.pacing import HopelessError, Pacing, TransientError
 from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
@@ -50,21 +51,6 @@ def _response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 PERSONA_FORMAT = _response_format("persona", persona_json_schema())
 _REWRITE_FORMAT = _response_format("rewritten", rewrite_schema())
-
-
-class EndpointError(RuntimeError):
-    """The endpoint does not serve: unreachable, overloaded, or refusing all requests.
-
-    Finished users are staged; the same command goes on where this one stopped.
-
-    Args:
-        message: What is wrong, and what to do.
-        outcomes: Of the users in the call, in order; None of those that were not answered.
-    """
-
-    def __init__(self, message: str, outcomes: Sequence[Outcome | None] = ()) -> None:
-        super().__init__(message)
-        self.outcomes = outcomes
 
 
 class NoCompletionError(Exception):

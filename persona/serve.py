@@ -18,7 +18,8 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import PATIENCE_S, EndpointError, EndpointVerbalizer
+from persona.endpoint import PATIENCE_S, EndpointVerbalizer
+from persona.errors import EndpointError
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
 from persona.pictures import Pictures

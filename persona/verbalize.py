@@ -28,7 +28,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.earlier import MADE_BY, Earlier, Split, made_by
-from persona.endpoint import EndpointError
+from persona.errors import EndpointError
 from persona.pictures import Pictures, extract_pictures, pictures_of
 from persona.serve import Answer, serving
 from persona.tables import EVIDENCE, PERSONAS, QUARANTINE

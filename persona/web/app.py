@@ -16,8 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from persona.endpoint import EndpointError
-from persona.errors import StoreBusyError
+from persona.errors import EndpointError, StoreBusyError
 from persona.newcomers import Visit
 from persona.privacy import is_public_subreddit
 from persona.schema import Persona

@@ -22,7 +22,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import EndpointError
+from persona.errors import EndpointError
 from persona.items import UserEvidence, evidence_table
 from persona.rewrite import Rewrite
 from persona.schema import Persona

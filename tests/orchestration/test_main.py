@@ -13,6 +13,7 @@ from orchestration.flow import FLOW
 from orchestration.manifests import Manifest
 from orchestration.profiles import Profile
 from orchestration.runner import How, RunLockedError
+from persona.errors import EndpointError
 from pipelines.containers import CorruptDumpError
 from pipelines.contract import ConfigError, Counts, MissingInputError, Run
 from pipelines.pseudonym import new_key_file
@@ -212,3 +213,17 @@ def test_a_user_can_mend_it_in_one_line(
         command_line.main()
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"error --profile {name!r}: expected local_sample or dumps\n"
+
+
+def test_a_dead_endpoint_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verbalizes() -> None:
+        raise EndpointError("base_url='http://127.0.0.1:9/v1': no reply; run again")
+
+    monkeypatch.setattr(command_line, "app", verbalizes)
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main()
+    assert exit_info.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "error base_url='http://127.0.0.1:9/v1': no reply; run again\n"

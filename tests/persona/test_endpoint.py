@@ -12,7 +12,8 @@ from orchestration.bench.chat_server import ChatServer, chat_server
 from orchestration.bench.injections import CANARY
 from orchestration.bench.injections import TEXTS as INJECTIONS
 from persona.config import VerbalizeConfig
-from persona.endpoint import EndpointError, EndpointVerbalizer
+from persona.endpoint import EndpointVerbalizer
+from persona.errors import EndpointError
 from persona.items import UserEvidence
 from persona.schema import Persona
 from persona.verbalizer import Failed, Failure, Outcome

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import EndpointError, EndpointVerbalizer
+from persona.endpoint import EndpointVerbalizer
+from persona.errors import EndpointError
 from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.items import UserEvidence, evidence_table
 from persona.serve import PersonaDeployment, load_verbalizer

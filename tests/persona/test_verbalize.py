@@ -24,7 +24,7 @@ from ray import serve
 from orchestration.bench.chat_server import ChatServer, chat_server, evidence_lines
 from persona import verbalize as step
 from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import EndpointError
+from persona.errors import EndpointError
 from persona.grounded import verbalize_user
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.serve import _serve_is_up

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from persona.config import EvidenceConfig
-from persona.endpoint import EndpointError
 from persona.erasure import erase_user
+from persona.errors import EndpointError
 from persona.grounded import GroundedVerbalizer
 from persona.items import SUBREDDIT, UserEvidence
 from persona.newcomers import Visit
