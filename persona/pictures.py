@@ -13,8 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embed.archive import ArchiveReader, Place, archive_files, locate
+from embed.archive import ArchiveReader, Place
+from embed.archive_index import ArchiveIndex
 from embed.decode import Decoded, decode
+from embed.tars import DamagedShardError
 from persona.items import IMAGE
 
 PICTURE_PX = 512  # what one low-detail tile of vision models takes
@@ -24,30 +26,41 @@ _JPEG_QUALITY = 85
 Pictures = dict[str, dict[str, bytes]]
 
 
-def extract_pictures(evidence: pa.Table, archive: Path, folder: Path) -> int:
+def extract_pictures(evidence: pa.Table, archive: ArchiveIndex, folder: Path) -> int:
     """Write the archived exemplars of some evidence to `folder`, a small JPEG each.
 
-    What the archive lacks, or what is no picture, is left out: the model then sees text alone.
+    What the archive lacks, or what cannot be read or is no picture, is left out: the model then
+    sees text alone.
 
     Returns:
         Pictures in the folder for this evidence.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = _images(evidence).unique("url")
-    places = locate(archive_files(archive), images["url"])
+    images = _images(evidence).unique("url").select("url", "evidence_id")
+    found = [(archive.find(url), folder / _file_name(id_)) for url, id_ in images.iter_rows()]
     reader, written = ArchiveReader(), 0
-    rows = places.join(images, on="url").sort("file", "row_group", "row")
-    for row in rows.iter_rows(named=True):
-        target = folder / _file_name(row["evidence_id"])
+    placed = [(place, target) for place, target in found if place is not None]
+    for place, target in sorted(placed, key=_in_archive_order):
         if not target.exists():
-            place = Place(file=Path(row["file"]), row_group=row["row_group"], row=row["row"])
-            status, content = reader.answer(place)
-            small = small_jpeg(content) if 200 <= status < 300 else None
+            small = _small_at(place, reader)
             if small is None:
                 continue
             target.write_bytes(small)
         written += 1
     return written
+
+
+def _in_archive_order(placed: tuple[Place, Path]) -> tuple[str, int, int]:
+    place, _ = placed
+    return str(place.file), place.row_group, place.row
+
+
+def _small_at(place: Place, reader: ArchiveReader) -> bytes | None:
+    try:
+        status, content = reader.answer(place)
+    except DamagedShardError:
+        return None
+    return small_jpeg(content) if 200 <= status < 300 else None
 
 
 def pictures_of(evidence: pa.Table, folder: Path) -> Pictures:

@@ -26,6 +26,8 @@ import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
+from embed.archive import archive_files
+from embed.archive_index import ArchiveIndex
 from persona.config import PersonaResources, VerbalizeConfig
 from persona.earlier import MADE_BY, Earlier, Split, made_by
 from persona.errors import EndpointError
@@ -114,8 +116,8 @@ def _pending(
     kept = work.users(part)
     evidence = split.fresh.filter(pc.invert(pc.is_in(ids, value_set=kept)))
     folder = work.pictures(part)
-    if config.archive and config.verbalizer == "openai":
-        extract_pictures(evidence, Path(config.archive), folder)
+    if config.archive and config.verbalizer == "openai" and evidence.num_rows:
+        extract_pictures(evidence, work.archived(Path(config.archive)), folder)
     batches = user_batches(evidence, per_call)
     for index, rows in enumerate(batches, start=work.next_index(part)):
         yield _Batch(part, index, rows, pictures_of(rows, folder))
@@ -130,6 +132,7 @@ class _Work:
         self._folder = run.staged(PERSONAS).parent / "_batches"
         self._refused: list[Path] = []  # batches that came back, until the endpoint served anybody
         self._serves = False
+        self._archived: ArchiveIndex | None = None
 
     def finished(self, part: str) -> bool:
         """Whether all outputs of a part are staged."""
@@ -162,6 +165,15 @@ class _Work:
         """Have users asked again whom an endpoint refused that has served nobody."""
         for path in [] if self._serves else self._refused:
             path.unlink(missing_ok=True)
+
+    def archived(self, archive: Path) -> ArchiveIndex:
+        """Where the archive's pictures lie; it is read once for all parts."""
+        if self._archived is None:
+            folder = self._folder / "_archive"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self._archived = ArchiveIndex(archive_files(archive), folder)
+        return self._archived
 
     def pictures(self, part: str) -> Path:
         """Folder of the small pictures of a part."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pyarrow as pa
 from PIL import Image
 
+from embed.archive import archive_files
+from embed.archive_index import ArchiveIndex
 from embed.tables import IMAGE_ARCHIVE
 from persona.items import UserEvidence, evidence_table
 from persona.pictures import extract_pictures, pictures_of, small_jpeg
@@ -30,6 +33,23 @@ def archive(folder: Path, answers: dict[str, tuple[int, bytes]]) -> Path:
     return folder
 
 
+def index_of(folder: Path) -> ArchiveIndex:
+    below = folder.with_name("index")
+    below.mkdir()
+    return ArchiveIndex(archive_files(folder), below)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    place = archive(tmp_path / "archive", {"good": (200, jpeg(40, 30))})
+    index = index_of(place)
+    (file,) = place.iterdir()
+    times = file.stat()
+    file.write_bytes(file.read_bytes()[:-20])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    evidence = evidence_table([UserEvidence("ann", (image("good"),))])
+    assert extract_pictures(evidence, index, tmp_path / "small") == 0
+
+
 def test_pictures_are_found_by_user_and_evidence(tmp_path: Path) -> None:
     place = archive(
         tmp_path / "archive",
@@ -45,7 +65,8 @@ def test_pictures_are_found_by_user_and_evidence(tmp_path: Path) -> None:
         UserEvidence("bob", (image("page"), image("missing"), image("good"))),
     ]
     evidence = evidence_table(users)
-    assert extract_pictures(evidence, place, tmp_path / "small") == 1
+    index = index_of(place)
+    assert extract_pictures(evidence, index, tmp_path / "small") == 1
     found = pictures_of(evidence, tmp_path / "small")
     assert {user: list(pictures) for user, pictures in found.items()} == {
         "ann": ["i:good"],
@@ -57,10 +78,11 @@ def test_pictures_are_found_by_user_and_evidence(tmp_path: Path) -> None:
 def test_extracting_again_reads_nothing_anew(tmp_path: Path) -> None:
     place = archive(tmp_path / "archive", {"good": (200, jpeg(40, 30))})
     evidence = evidence_table([UserEvidence("ann", (image("good"),))])
-    extract_pictures(evidence, place, tmp_path / "small")
+    index = index_of(place)
+    extract_pictures(evidence, index, tmp_path / "small")
     (file,) = (tmp_path / "small").iterdir()
     file.write_bytes(b"kept")
-    assert extract_pictures(evidence, place, tmp_path / "small") == 1
+    assert extract_pictures(evidence, index, tmp_path / "small") == 1
     assert file.read_bytes() == b"kept"
 
 

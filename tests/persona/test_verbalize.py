@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ import pytest
 import ray
 from ray import serve
 
+import embed.archive
 from orchestration.bench.chat_server import ChatServer, chat_server, evidence_lines
 from persona import verbalize as step
 from persona.config import PersonaResources, VerbalizeConfig
@@ -230,16 +232,26 @@ class TestThroughServe:
         assert {name: after[name] for name in before} == dict(before)  # no one is asked again
         assert after - before == Counter({"own5": 1})
 
-    def test_archived_exemplars_are_shown(self, tmp_path: Path) -> None:
+    def test_archived_exemplars_are_shown_and_the_archive_is_read_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read: list[Path] = []
+        answers = embed.archive._parquet_answers
+
+        def counted(file: Path) -> Iterator[pl.DataFrame]:
+            read.append(file)
+            return answers(file)
+
+        monkeypatch.setattr(embed.archive, "_parquet_answers", counted)
         run = make_run(tmp_path)
         seen = UserEvidence("ann", (subreddit("jazz", 1.0), image("good"), image("gone")))
-        publish(run, [seen, thin_user("bob")], parts=1)
+        publish(run, [seen, thin_user("bob")], parts=2)
         shards = archive(tmp_path / "archive", {"good": (200, jpeg(40, 30)), "gone": (404, b"")})
         with chat_server() as server:
             config = replace(endpoint_config(server), archive=str(shards))
             counts = verbalize(config, PersonaResources(), run)
             contents = [request["messages"][1]["content"] for request in server.requests]
-        assert counts.rows_out == 2
+        assert (counts.rows_out, len(read)) == (2, 1)
         (shown,) = (content for content in contents if isinstance(content, list))
         assert [part["type"] for part in shown] == ["text", "text", "image_url"]
         assert shown[1]["text"] == "Image i:good:"
