@@ -22,6 +22,7 @@ from persona.store_tables import VECTORS, store_schema
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
 
+HASHED_ROWS = 1 << 20  # at once: texts of Python for 22 million users take gigabytes
 MIN_BATCH_ROWS = 10_000  # an upsert of 1,000 rows costs nearly as much as one of 10,000
 
 
@@ -160,7 +161,10 @@ def run_version(keys: pa.Table) -> str:
     ordered = keys.sort_by("user_id")
     digest = blake2b(digest_size=8)
     for name in ("user_id", "evidence_hash", "verbalizer", "digest"):
-        digest.update("\n".join(ordered.column(name).to_pylist()).encode() + b"\x1e")
+        for start in range(0, len(ordered), HASHED_ROWS):
+            texts = ordered.column(name).slice(start, HASHED_ROWS).to_pylist()
+            digest.update(("\n" * bool(start) + "\n".join(texts)).encode())
+        digest.update(b"\x1e")
     return digest.hexdigest()
 
 
