@@ -99,8 +99,8 @@ def _assert_answers(url: str, options: Sequence[str]) -> None:
 def _match(pattern: str) -> list[RemoteFile]:
     try:
         (result,) = FileSystems.match([pattern])
-    except BeamIOError as error:
-        causes = list((error.exception_details or {}).values()) or [error]
+    except (BeamIOError, ValueError) as error:  # the latter where an option is missing
+        causes = list((getattr(error, "exception_details", None) or {}).values()) or [error]
         raise MissingInputError(
             f"input {pattern!r} cannot be looked up: {causes[0]}; expected an address that Beam's "
             "options (--s3_endpoint_url=..., credentials) give access to"

@@ -6,6 +6,7 @@ import bz2
 import socket
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import boto3
@@ -120,6 +121,14 @@ def test_missing_credentials_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(ConfigError, match=r"'s3://dumps/': there are no credentials.*AWS_ACCESS"):
         discover(["s3://dumps/"])
+
+
+def test_an_option_that_a_store_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = ModuleType("hdfs")
+    monkeypatch.setitem(sys.modules, "hdfs", installed)
+    monkeypatch.setattr("apache_beam.io.hadoopfilesystem.hdfs", installed)
+    with pytest.raises(MissingInputError, match=r"'hdfs://dumps/.*hdfs_host is not set"):
+        discover(["hdfs://dumps/"])
 
 
 def test_a_cut_object_is_detected(store: tuple[Any, tuple[str, ...]]) -> None:
