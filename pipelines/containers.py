@@ -51,14 +51,23 @@ class CorruptDumpError(ValueError):
         offset_bytes: Where in the file, compressed bytes from its start.
         lines_saved: Whole lines delivered before.
         cause: What is wrong there.
+        others: Further files of the month that are cut or damaged.
     """
 
-    def __init__(self, path: str, offset_bytes: int, lines_saved: int, cause: str) -> None:
-        super().__init__(path, offset_bytes, lines_saved, cause)
+    def __init__(
+        self,
+        path: str,
+        offset_bytes: int,
+        lines_saved: int,
+        cause: str,
+        others: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(path, offset_bytes, lines_saved, cause, others)
         self.path = path
         self.offset_bytes = offset_bytes
         self.lines_saved = lines_saved
         self.cause = cause
+        self.others = others
 
     @property
     def note(self) -> str:
@@ -69,10 +78,11 @@ class CorruptDumpError(ValueError):
         )
 
     def __str__(self) -> str:
+        too = f" (damaged, too: {', '.join(self.others)})" if self.others else ""
         return (
             f"{self.path}: {self.cause} at byte {self.offset_bytes}, after {self.lines_saved} "
-            "whole lines; download it again and compare checksums, or keep what is whole with "
-            "--on-corrupt keep"
+            f"whole lines{too}; download it again and compare checksums, or keep what is whole "
+            "with --on-corrupt keep"
         )
 
 

@@ -201,7 +201,9 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
     tally, corrupt = _outcome(work)
     shutil.rmtree(work)
     if corrupt and config.on_corrupt == "fail":
-        raise corrupt[0]
+        first, *others = corrupt
+        place = (first.path, first.offset_bytes, first.lines_saved, first.cause)
+        raise CorruptDumpError(*place, tuple(other.path for other in others))
     for table in TABLES:
         if not any(folders[table.name].iterdir()):
             table.write(folders[table.name], table.empty(), "part-00000")

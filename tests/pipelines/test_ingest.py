@@ -253,6 +253,14 @@ def test_a_cut_dump_fails_the_month_with_its_place(tmp_path: Path) -> None:
         ingest(config_for(tmp_path, tmp_path / "dumps"), ONE, run_for(tmp_path))
 
 
+def test_all_dumps_that_are_cut_are_named_at_once(tmp_path: Path) -> None:
+    for path in (paths := mixed_month(tmp_path)[:3]):
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CorruptDumpError) as caught:
+        ingest(config_for(tmp_path, tmp_path / "dumps"), ONE, run_for(tmp_path))
+    assert all(str(path) in str(caught.value) for path in paths)
+
+
 def test_what_is_whole_of_a_cut_dump_can_be_kept(tmp_path: Path) -> None:
     bodies = lines(*(COMMENT | {"id": f"c{n}", "body": "x" * 50} for n in range(1000)))
     cut = zstandard.compress(bodies[: len(bodies) // 2]) + zstandard.compress(bodies)[:20]
