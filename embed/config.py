@@ -136,6 +136,7 @@ class EmbedResources:
             `embed.hosts.MAIN_HOSTS`, which they override.
         host_patience: A host that gives no answer so often in a row is not tried for a while.
         host_cool_down_s: That while; its images count as unreachable, and a later run asks again.
+        host_outage_s: Silence of a host with limits of its own that is waited out first.
         keep_archive: Folder where the answers of hosts are kept, in shards, and looked for before a
             host is asked; one run at a time. A second model then downloads nothing.
         allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.
@@ -152,5 +153,6 @@ class EmbedResources:
     host_limits: tuple[str, ...] = ()
     host_patience: int = 5
     host_cool_down_s: float = 60.0
+    host_outage_s: float = 600.0
     keep_archive: str = ""
     allow_private_hosts: tuple[str, ...] = ()

@@ -159,14 +159,17 @@ class Fetcher:
     async def _fetch(self, url: str, held: Fetched | None) -> Fetched:
         """As `fetch`; an answer with a body still holds its place in flight."""
         fetched = Fetched(outcome=Outcome.CONNECTION_FAILED)
-        for attempt in range(self._limits.attempts):
+        attempt = 0
+        while attempt < self._limits.attempts:
             answer, host = await self._follow(url, attempt, held)
             fetched = answer.fetched
-            if fetched.outcome not in _RETRIED or attempt + 1 == self._limits.attempts:
+            if fetched.outcome not in _RETRIED or host is None or host.is_given_up(_now()):
                 break
             pause_s = pause_before(url, attempt, self._limits.backoff_s, self._limits.seed)
             pause_s = max(pause_s, answer.retry_after_s or 0.0)
-            if pause_s > self._limits.max_wait_s or host is None or host.is_closed(_now()):
+            # What fails while a host is silent is not the fault of the image.
+            attempt += not host.closed_for(_now())
+            if pause_s > self._limits.max_wait_s or attempt == self._limits.attempts:
                 break
             await asyncio.sleep(pause_s)
         return fetched
@@ -197,7 +200,7 @@ class Fetcher:
 
     async def _ask(self, url: str, attempt: int, host: Host, held: Fetched | None) -> _Answer:
         """One request when it is due; an answer with a body keeps its place in flight."""
-        if refused := self._refused_by(host):
+        if refused := await self._reopened(host):
             return _failed(refused)
         target = await self._resolve(url, attempt)
         if isinstance(target, Outcome):
@@ -230,9 +233,18 @@ class Fetcher:
                 return refused
             await asyncio.sleep(wait_s)
 
+    async def _reopened(self, host: Host) -> Outcome | None:
+        """Wait while a host is closed; or why it is not to be asked."""
+        while not (refused := self._refused_by(host)):
+            wait_s = host.closed_for(_now())
+            if not wait_s:
+                return None
+            await asyncio.sleep(wait_s)
+        return refused
+
     def _refused_by(self, host: Host) -> Outcome | None:
         """Why a host is left alone at present, if it is."""
-        if host.is_closed(_now()):
+        if host.is_given_up(_now()):
             return Outcome.UNREACHABLE
         return Outcome.RATE_LIMITED if host.held_for(_now()) > self._limits.max_wait_s else None
 

@@ -65,13 +65,16 @@ class Host:
     """What is known of one host. Times are of one monotonic clock, in seconds.
 
     A host that gave no answer (no address, no connection, silence) `patience` times in a row is
-    closed for `cool_down_s`, and again after every further failure, until it answers.
+    closed for `cool_down_s`, and again after every further failure, until it answers. One that has
+    been silent for `outage_s` is given up while it is closed.
     """
 
     limits: HostLimits
     patience: int
     cool_down_s: float
+    outage_s: float = 0.0
     unanswered: int = 0
+    _silent_since: float = 0.0
     _next_at: float = 0.0
     _held_until: float = 0.0
     _closed_until: float = 0.0
@@ -92,12 +95,18 @@ class Host:
         """Seconds for which the host still asks not to be asked."""
         return max(0.0, self._held_until - now)
 
-    def is_closed(self, now: float) -> bool:
-        """Whether the host is not tried at present, for it did not answer."""
-        return now < self._closed_until
+    def closed_for(self, now: float) -> float:
+        """Seconds for which the host is not tried, for it did not answer."""
+        return max(0.0, self._closed_until - now)
+
+    def is_given_up(self, now: float) -> bool:
+        """Whether nobody waits until the host is tried again."""
+        return now < self._closed_until and now - self._silent_since >= self.outage_s
 
     def note(self, now: float, answered: bool) -> None:
         """Remember whether a request got any answer, whatever it said."""
+        if answered or not self.unanswered:
+            self._silent_since = now
         self.unanswered = 0 if answered else self.unanswered + 1
         if self.unanswered >= self.patience:
             self._closed_until = now + self.cool_down_s
@@ -112,12 +121,14 @@ class Hosts:
         others: Limits of each other host.
         patience: Failures in a row after which a host is not tried for a while.
         cool_down_s: That while.
+        outage_s: Silence of a named host that is waited out; of the others, none is.
     """
 
     named: Mapping[str, HostLimits] = field(default_factory=lambda: parse_host_limits(MAIN_HOSTS))
     others: HostLimits = HostLimits(at_once=4, per_s=10)
     patience: int = 5
     cool_down_s: float = 60.0
+    outage_s: float = 0.0
     _met: dict[str, Host] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Host:
@@ -126,5 +137,6 @@ class Hosts:
                 limits=self.named.get(name, self.others),
                 patience=self.patience,
                 cool_down_s=self.cool_down_s,
+                outage_s=self.outage_s if name in self.named else 0.0,
             )
         return self._met[name]

@@ -148,6 +148,7 @@ def hosts(resources: EmbedResources) -> Hosts:
         others=others.shared_by(resources.actors),
         patience=resources.host_patience,
         cool_down_s=resources.host_cool_down_s,
+        outage_s=resources.host_outage_s,
     )
 
 

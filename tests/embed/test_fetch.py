@@ -319,6 +319,26 @@ def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
     assert [fetched.outcome for fetched in found] == [Outcome.OK] * 2
 
 
+def test_a_short_outage_of_a_main_host_costs_no_image(server: Loopback) -> None:
+    calls = []
+
+    async def lookup(host: str, port: int) -> list[IpAddress]:
+        calls.append(host)
+        if len(calls) <= 9:
+            raise OSError("no such host")
+        return await system_lookup(host, port)
+
+    server.answers |= {f"/{index}": reply(content=PNG) for index in range(50)}
+    limits = replace(QUICK, lookup_ttl_s=0, attempts=2)
+    name = server.host.rpartition(":")[0]
+    hosts = Hosts(
+        named={name: HostLimits(at_once=2, per_s=1e4)}, patience=2, cool_down_s=0.2, outage_s=30.0
+    )
+    found = fetch(server, *server.answers, limits=limits, hosts=hosts, lookup=lookup)
+    assert {fetched.outcome for fetched in found} == {Outcome.OK}
+    assert len(server.seen) == 50
+
+
 def test_a_name_that_was_not_found_is_looked_up_again_by_the_next_attempt(server: Loopback) -> None:
     calls = []
 

@@ -4,9 +4,9 @@ from embed.hosts import MAIN_HOSTS, Host, HostLimits, Hosts, parse_host_limits
 from pipelines.contract import ConfigError
 
 
-def host(**changes: float) -> Host:
+def host(outage_s: float = 0.0) -> Host:
     limits = HostLimits(at_once=2, per_s=4)
-    return Host(limits=limits, patience=3, cool_down_s=changes.get("cool_down_s", 10.0))
+    return Host(limits=limits, patience=3, cool_down_s=10.0, outage_s=outage_s)
 
 
 def test_requests_are_spaced_evenly_without_a_burst_after_a_pause() -> None:
@@ -27,14 +27,32 @@ def test_a_host_is_closed_after_its_patience_and_opened_by_an_answer() -> None:
     known = host()
     for answered in (False, False, True, False, False):
         known.note(0.0, answered)
-    assert not known.is_closed(0.0)
+    assert known.closed_for(0.0) == 0
     known.note(0.0, False)
-    assert known.is_closed(9.9) and not known.is_closed(10.0)
+    assert known.closed_for(4.0) == 6.0 and known.closed_for(10.0) == 0
     known.note(10.0, False)
-    assert known.is_closed(19.9)
+    assert known.closed_for(19.0) == 1.0
     known.note(20.0, True)
     known.note(20.0, False)
-    assert not known.is_closed(20.0)
+    assert known.closed_for(20.0) == 0
+
+
+def test_a_closed_host_is_given_up_once_its_outage_has_lasted() -> None:
+    patient, other = host(outage_s=25.0), host()
+    for at in (0.0, 1.0, 2.0, 12.0, 22.0):
+        patient.note(at, False)
+        other.note(at, False)
+    assert other.is_given_up(2.1) and not patient.is_given_up(24.9)
+    assert patient.is_given_up(25.0) and not patient.is_given_up(32.0)  # open again then
+    patient.note(32.0, True)
+    for at in (33.0, 34.0, 35.0):
+        patient.note(at, False)
+    assert patient.closed_for(35.0) and not patient.is_given_up(35.0)
+
+
+def test_an_outage_is_waited_out_for_hosts_that_are_named() -> None:
+    hosts = Hosts(outage_s=600.0)
+    assert (hosts["i.redd.it"].outage_s, hosts["a.example"].outage_s) == (600.0, 0.0)
 
 
 def test_the_main_hosts_have_limits_and_all_others_the_same() -> None:
