@@ -23,6 +23,7 @@ from persona.config import EvidenceConfig, PersonaResources
 from persona.demographics import BANDS, stated_bands
 from persona.neighbours import MAX_ANCHORS, Anchors
 from persona.schema import FACET_PATTERN, TAG_PATTERN
+from persona.shard_images import ShardImages
 from persona.shards import Shard, UserTable, plan_shards
 from persona.tables import EVIDENCE
 from persona.taste import Floats, Populations, TagVocabulary, measure_populations
@@ -160,7 +161,7 @@ class _UserTables:
     """The step's inputs, by shard."""
 
     def __init__(self, run: Run, demographics: bool) -> None:
-        self._run, self._demographics = run, demographics
+        self._demographics, self._images_of = demographics, ShardImages(run)
         self._by_user = {
             "users": UserTable(
                 USER_EMBEDDINGS, run, ["user_id", "embedding", "clip_embedding", "has_images"]
@@ -181,6 +182,10 @@ class _UserTables:
         """Sort every table into shards, once."""
         for name, table in self._by_user.items():
             table.spill(shards, folder / name)
+        posted = self._by_user["images"]
+        self._images_of.spill(
+            shards, lambda shard: posted.read(shard).column("image_id"), folder / "embedded"
+        )
 
     def attended(self, shard: Shard) -> pl.DataFrame:
         """What each user of one shard attends to and states: see `anonymity.attended`."""
@@ -195,7 +200,7 @@ class _UserTables:
     def read(self, shard: Shard, vocabulary: TagVocabulary) -> ShardInputs:
         """The inputs of one shard."""
         users = self._by_user["users"].read(shard).sort_by("user_id")
-        images, image_ID = self._images(self._by_user["images"].read(shard), vocabulary)
+        images, image_ID = self._images(shard, vocabulary)
         salient = _frame(self._by_user["salient"].read(shard))
         return ShardInputs(
             user_ids=users.column("user_id").to_pylist(),
@@ -209,17 +214,12 @@ class _UserTables:
             bands=self._bands(shard, salient),
         )
 
-    def _images(
-        self, user_images: pa.Table, vocabulary: TagVocabulary
-    ) -> tuple[pl.DataFrame, Floats]:
+    def _images(self, shard: Shard, vocabulary: TagVocabulary) -> tuple[pl.DataFrame, Floats]:
         """A shard's embedded images with their urls; one join each, in memory."""
-        wanted = pc.unique(user_images.column("image_id"))
-        is_wanted = pc.is_in(pc.field("image_id"), value_set=wanted)
-        embedded = IMAGE_EMBEDDINGS.dataset(self._run).to_table(
-            columns=["image_id", "phash", "embedding"],
-            filter=is_wanted & (ds.field("status") == "ok"),
-        )
-        media = MEDIA.dataset(self._run).to_table(columns=["image_id", "url"], filter=is_wanted)
+        user_images = self._by_user["images"].read(shard)
+        ids = user_images.column("image_id")
+        embedded = self._images_of.read(shard, IMAGE_EMBEDDINGS, ids)
+        media = self._images_of.read(shard, MEDIA, ids)
         urls = _frame(media).group_by("image_id").agg(pl.col("url").min())
         rows = _frame(embedded.select(["image_id", "phash"])).with_row_index("vector")
         images = (

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pipelines.contract import ContractError, Run, Table
 
 _BATCH_ROWS = 1 << 16
-_OPEN_FILES = 256  # of the 1,024 that a process may have; 22 million users are 1,100 shards
+OPEN_FILES = 256  # of the 1,024 that a process may have; 22 million users are 1,100 shards
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class UserTable:
     def spill(self, shards: Sequence[Shard], folder: Path) -> None:
         """Write the rows of each shard to a file of its own; rows of other users are left out."""
         folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(shards), _OPEN_FILES):
-            self._spill(shards[start : start + _OPEN_FILES], folder)
+        for start in range(0, len(shards), OPEN_FILES):
+            self._spill(shards[start : start + OPEN_FILES], folder)
         self._spilled = folder
 
     def _spill(self, shards: Sequence[Shard], folder: Path) -> None:

@@ -80,7 +80,7 @@ def test_few_files_are_open_however_many_shards(
             super().__init__(*words, **options)
             counts.append(len(list(Path("/proc/self/fd").iterdir())))
 
-    monkeypatch.setattr("persona.shards._OPEN_FILES", 8)
+    monkeypatch.setattr("persona.shards.OPEN_FILES", 8)
     monkeypatch.setattr("persona.shards.pq.ParquetWriter", Writer)
     run = make_run(tmp_path)
     users = world(60)
