@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,34 @@ from persona.prompts import Message, persona_messages
 from persona.schema import persona_json_schema
 from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError
+
+
+def check(config: VerbalizeConfig) -> None:
+    """What can be told without the model's weights, which a driver has no room for.
+
+    Raises:
+        ConfigError: The extra is not installed, or there is no such model.
+    """
+    try:
+        import transformers
+        import xgrammar  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "verbalizer='transformers' needs an extra: pip install 'tastegraph[llm]'"
+        ) from error
+    with _named(config):
+        transformers.AutoConfig.from_pretrained(config.model)
+
+
+@contextmanager
+def _named(config: VerbalizeConfig) -> Iterator[None]:
+    """Errors of loading, as errors of the setting."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"model={config.model!r}: {error}; expected a folder or a model's name"
+        ) from error
 
 
 class LocalVerbalizer:
@@ -52,21 +81,13 @@ class LocalVerbalizer:
         Raises:
             ConfigError: The extra is not installed, or there is no such model.
         """
-        try:
-            import transformers
-            import xgrammar  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(
-                "verbalizer='transformers' needs an extra: pip install 'tastegraph[llm]'"
-            ) from error
+        check(config)
+        import transformers
+
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
+        with _named(config):
             tokenizer = transformers.AutoTokenizer.from_pretrained(config.model)
             model = transformers.AutoModelForCausalLM.from_pretrained(config.model).to(device)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"model={config.model!r}: {error}; expected a folder or a model's name"
-            ) from error
         return cls(model, tokenizer, config)
 
     @property

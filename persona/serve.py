@@ -74,6 +74,20 @@ def load_verbalizer(
     return EndpointVerbalizer.connect(config, max_in_flight, patience_s)
 
 
+def check_verbalizer(config: VerbalizeConfig) -> None:
+    """That a configuration can be served, without loading a model: errors by their own names.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if config.verbalizer == "transformers":
+        from persona.local_model import check
+
+        check(config)
+    else:
+        load_verbalizer(config, 1)
+
+
 def _in_replica(config: VerbalizeConfig, max_in_flight: int, patience_s: float) -> Verbalizer:
     """The verbalizer; what is loaded with it need not be looked through with every batch."""
     verbalizer = load_verbalizer(config, max_in_flight, patience_s)
@@ -98,7 +112,7 @@ def serving(
 
     Serve itself is shut down on the way out, unless it was up before.
     """
-    load_verbalizer(config, 1)  # a wrong config fails here by its own name, not inside a replica
+    check_verbalizer(config)  # a wrong config fails here by its own name, not inside a replica
     was_up = _serve_is_up()
     if not was_up:
         serve.start(proxy_location="Disabled")

@@ -25,6 +25,7 @@ class ApiConfig:
         max_body_bytes: Longer requests are refused.
         max_in_flight: Requests under way at once in one replica; more are refused with 503.
         replicas, max_replicas: Of the API in Ray Serve; between them it scales with the load.
+        verbalizer_gpus: Of the replica that describes new users, for a model in its process.
     """
 
     root: str
@@ -38,6 +39,7 @@ class ApiConfig:
     max_in_flight: int = 256
     replicas: int = 1
     max_replicas: int = 4
+    verbalizer_gpus: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.keys_file and self.host not in LOOPBACK:
@@ -48,6 +50,8 @@ class ApiConfig:
         for name in ("requests_per_s", "burst", "max_body_bytes", "max_in_flight", "replicas"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected more than 0")
+        if self.verbalizer_gpus < 0:
+            raise ConfigError(f"verbalizer_gpus={self.verbalizer_gpus}: expected 0 or more")
         if self.max_replicas < self.replicas:
             raise ConfigError(
                 f"max_replicas={self.max_replicas}: expected at least replicas={self.replicas}"

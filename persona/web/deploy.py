@@ -26,7 +26,7 @@ from persona.errors import EndpointError
 from persona.items import UserEvidence, evidence_table
 from persona.rewrite import Rewrite
 from persona.schema import Persona
-from persona.serve import APP, PersonaDeployment, load_verbalizer
+from persona.serve import APP, PersonaDeployment, check_verbalizer, load_verbalizer
 from persona.verbalizer import Failed, Failure, Outcome
 from persona.web.app import build_app
 from persona.web.config import ApiConfig
@@ -107,10 +107,14 @@ class ApiDeployment:
     """Builds its app when its replica starts; the app alone knows the routes."""
 
     def __init__(
-        self, config: ApiConfig, model: str, verbalizer: DeploymentHandle, limits: DeploymentHandle
+        self,
+        config: ApiConfig,
+        verbalize: VerbalizeConfig,
+        verbalizer: DeploymentHandle,
+        limits: DeploymentHandle,
     ) -> None:
-        sender = HandleVerbalizer(verbalizer, model or "grounded")
-        rewriter = sender if model else None
+        sender = HandleVerbalizer(verbalizer, verbalize.model or "grounded")
+        rewriter = sender if verbalize.verbalizer == "openai" else None
         service = PersonaService(Path(config.root), sender, rewriter, config.archive)
         own = RateLimit(config.requests_per_s, config.burst)
         replica = serve.get_replica_context().replica_tag
@@ -127,7 +131,7 @@ def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
         ConfigError: A section, setting or value is wrong.
     """
     api, verbalize = read_settings(args)
-    load_verbalizer(verbalize, 1)  # a wrong config fails here, not inside a replica
+    check_verbalizer(verbalize)  # a wrong config fails here, not inside a replica
     verbalizer = serve.deployment(
         PersonaDeployment,
         name=APP,
@@ -135,7 +139,7 @@ def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
         max_queued_requests=4 * VERBALIZER_REQUESTS,
         graceful_shutdown_wait_loop_s=0.1,
         graceful_shutdown_timeout_s=5,
-        ray_actor_options={"num_cpus": 0.1},
+        ray_actor_options={"num_cpus": 0.1, "num_gpus": api.verbalizer_gpus},
     ).bind(partial(load_verbalizer, verbalize, VERBALIZER_REQUESTS))
     limits = serve.deployment(
         LimitsDeployment,
@@ -159,7 +163,7 @@ def build(args: Mapping[str, Mapping[str, Any]]) -> Application:
         },
         ray_actor_options={"num_cpus": 1},
     )
-    graph: Application = deployment.bind(api, verbalize.model, verbalizer, limits)
+    graph: Application = deployment.bind(api, verbalize, verbalizer, limits)
     return graph
 
 
