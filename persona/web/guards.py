@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -29,6 +30,7 @@ HEADERS = {
 }
 OPEN_PATHS = frozenset(("/", "/page.js", "/page.css", "/healthz", "/metrics", "/openapi.json"))
 MAX_REMEMBERED = 100_000
+BODY_S = 30.0
 
 
 class RateLimit:
@@ -115,7 +117,7 @@ class Guard:
             await self._admit(scope)
             # What is open to everybody takes no body; waiting for one would hold a place of others.
             is_open = scope["path"] in OPEN_PATHS
-            body = receive if is_open else await self._body(scope, receive)
+            body = receive if is_open else await self._in_time(scope, receive)
             await self._app(scope, body, sending)
         except RefusedError as refused:
             await _answer(refused, sending)
@@ -145,6 +147,15 @@ class Guard:
         if wait_s:
             told = f"too many requests; come back in {wait_s:.2f} s"
             raise RefusedError(429, "too_many_requests", told, retry_s=wait_s)
+
+    async def _in_time(self, scope: Scope, receive: Any) -> Any:
+        """`_body`, unless the sender takes too long, who holds a place meanwhile."""
+        try:
+            async with asyncio.timeout(BODY_S):
+                return await self._body(scope, receive)
+        except TimeoutError as error:
+            told = f"the body was not there after {BODY_S:.0f} s"
+            raise RefusedError(408, "too_slow", told) from error
 
     async def _body(self, scope: Scope, receive: Any) -> Any:
         """The request's messages, read here until the end or the limit, to be received again."""

@@ -190,6 +190,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, told in {
         400: "The request is not well formed",
         401: "No API key, or a wrong one",
+        408: "The body did not come in time",
         413: "The body is too long",
         422: "A value is wrong",
         429: "Too many requests; Retry-After says when to come back",

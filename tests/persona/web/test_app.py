@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -257,6 +258,16 @@ def test_long_bodies_are_refused(root: Run) -> None:
                 yield b"a" * 100
 
         assert problem(running.client.post("/search", content=chunks()))[:2] == (413, "too_long")
+
+
+def test_bodies_that_do_not_end_are_refused(root: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("persona.web.guards.BODY_S", 0.3)
+    with served(root) as running:
+        address = (running.client.base_url.host, running.client.base_url.port)
+        with socket.create_connection(address, timeout=10) as slow:
+            slow.sendall(b"POST /search HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n{")
+            assert b" 408 " in slow.recv(4096).partition(b"\r\n")[0]
+        assert running.client.get("/healthz").status_code == 200
 
 
 def test_a_store_published_anew_is_read_at_once(root: Run, tmp_path: Any) -> None:
