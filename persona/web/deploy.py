@@ -8,8 +8,10 @@ application builder: the same settings work under `args` of a Serve config file,
 
 from __future__ import annotations
 
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -30,13 +32,14 @@ from persona.serve import APP, PersonaDeployment, check_verbalizer, load_verbali
 from persona.verbalizer import Failed, Failure, Outcome
 from persona.web.app import build_app
 from persona.web.config import ApiConfig
-from persona.web.guards import Guard, RateLimit
+from persona.web.guards import MAX_REMEMBERED, Guard, RateLimit
 from persona.web.service import PersonaService
 from pipelines.contract import ConfigError
 
 API, LIMITS = "api", "limits"
 MAX_COUNTED = 10_000  # requests that wait for their count at once
 VERBALIZER_REQUESTS = 64
+LEASE_S = 0.2
 SECTIONS = {"api": ApiConfig, "verbalize": VerbalizeConfig}
 
 
@@ -83,23 +86,51 @@ class LimitsDeployment:
     def __init__(self, per_s: float, burst: int) -> None:
         self._limit = RateLimit(per_s, burst)
 
-    async def __call__(self, caller: str) -> float:
-        """0 if the caller may go on now, else seconds until it may."""
-        return self._limit.wait_s(caller)
+    async def __call__(self, caller: str, most: int) -> tuple[int, float]:
+        """See `RateLimit.take`."""
+        return self._limit.take(caller, most)
 
 
 class SharedLimit:
-    """`Rate` that asks the deployment, and counts by itself while that is away."""
+    """`Rate` that takes tokens of the deployment, and counts by itself while that is away.
 
-    def __init__(self, handle: DeploymentHandle, own: RateLimit) -> None:
-        self._handle, self._own = handle, own
+    A busy caller's tokens are taken for LEASE_S ahead, so that one deployment serves many replicas;
+    what is not used by then is lost.
+
+    Args:
+        handle: Of `LimitsDeployment`.
+        own: Counts while that is away.
+        per_s: Requests a second of one caller.
+        now: Clock in seconds; never goes back.
+    """
+
+    def __init__(
+        self,
+        handle: DeploymentHandle,
+        own: RateLimit,
+        per_s: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handle, self._own, self._now = handle, own, now
+        self._most = max(1, int(per_s * LEASE_S))
+        self._leases: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     async def __call__(self, caller: str) -> float:
-        try:
-            wait_s: float = await self._handle.remote(caller)
-        except (RayError, RayServeException):
-            return self._own.wait_s(caller)
-        return wait_s
+        left, until = self._leases.pop(caller, (0, 0.0))
+        is_busy = self._now() < until
+        if not is_busy or not left:
+            try:
+                # Who comes for the first time in a while takes one: the rest might be lost.
+                left, wait_s = await self._handle.remote(caller, self._most if is_busy else 1)
+            except (RayError, RayServeException):
+                return self._own.wait_s(caller)
+            if not left:
+                return wait_s
+        others, _ = self._leases.pop(caller, (0, 0.0))  # taken while this one waited
+        self._leases[caller] = (others + left - 1, self._now() + LEASE_S)
+        if len(self._leases) > MAX_REMEMBERED:
+            self._leases.popitem(last=False)
+        return 0.0
 
 
 @serve.ingress()
@@ -118,7 +149,9 @@ class ApiDeployment:
         service = PersonaService(Path(config.root), sender, rewriter, config.archive)
         own = RateLimit(config.requests_per_s, config.burst)
         replica = serve.get_replica_context().replica_tag
-        self._app = build_app(config, service, SharedLimit(limits, own), replica)
+        self._app = build_app(
+            config, service, SharedLimit(limits, own, config.requests_per_s), replica
+        )
 
     def __serve_build_asgi_app__(self) -> Guard:
         return self._app

@@ -48,14 +48,18 @@ class RateLimit:
 
     def wait_s(self, caller: str) -> float:
         """0 if the caller may go on now (and a token is taken), else seconds until it may."""
+        return self.take(caller, 1)[1]
+
+    def take(self, caller: str, most: int) -> tuple[int, float]:
+        """Tokens taken for the caller, at most so many, and seconds until there is one if none."""
         now = self._now()
         tokens, then = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - then) * self._per_s)
-        allowed = tokens >= 1.0
-        self._buckets[caller] = (tokens - allowed, now)
+        taken = min(int(tokens), most)
+        self._buckets[caller] = (tokens - taken, now)
         if len(self._buckets) > MAX_REMEMBERED:
             self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1.0 - tokens) / self._per_s
+        return taken, 0.0 if taken else (1.0 - tokens) / self._per_s
 
     async def __call__(self, caller: str) -> float:
         """`wait_s`, as a `Rate`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +73,52 @@ def free_port() -> int:
 class Away:
     """A handle of a deployment that is not there."""
 
-    async def remote(self, _: str) -> float:
+    async def remote(self, _: str, __: int) -> tuple[int, float]:
         raise RayServeException("away")
 
 
+class Counting:
+    """A handle that counts how often it is called."""
+
+    def __init__(self, per_s: float, burst: int, now: Callable[[], float]) -> None:
+        self._limit, self.calls = RateLimit(per_s, burst, now), 0
+
+    async def remote(self, caller: str, most: int) -> tuple[int, float]:
+        self.calls += 1
+        return self._limit.take(caller, most)
+
+
 def test_callers_are_counted_while_the_count_of_all_is_away() -> None:
-    rate = SharedLimit(Away(), RateLimit(0.001, 2))
+    rate = SharedLimit(Away(), RateLimit(0.001, 2), 0.001)
 
     async def ask() -> list[bool]:
         return [await rate("ann") == 0.0 for _ in range(3)]
 
     assert asyncio.run(ask()) == [True, True, False]
+
+
+def test_busy_callers_are_counted_by_many_requests_at_once_and_pass_no_more() -> None:
+    clock = [0.0]
+    handle = Counting(100.0, 100, lambda: clock[0])
+    rates = [SharedLimit(handle, RateLimit(1.0, 1), 100.0, lambda: clock[0]) for _ in range(2)]
+
+    async def ask() -> int:
+        passed = 0
+        for tick in range(2000):  # two replicas, a thousand requests each in two seconds
+            clock[0] = tick / 1000
+            passed += await rates[tick % 2]("ann") == 0.0
+        return passed
+
+    assert 290 <= asyncio.run(ask()) <= 300  # the burst, and a hundred a second
+    before = handle.calls
+    clock[0] = 10.0
+    asyncio.run(ask_once(rates[0], 40))
+    assert handle.calls - before <= 4
+
+
+async def ask_once(rate: SharedLimit, times: int) -> None:
+    for _ in range(times):
+        assert await rate("ann") == 0.0
 
 
 @pytest.mark.engine
