@@ -149,8 +149,8 @@ def test_resources_change_nothing(base: Profile) -> None:
 def test_other_code_and_a_missing_table_are_reasons(copied: Profile) -> None:
     run, dumps = Run(root=copied.root), discover(copied.ingest.inputs)
     step = next(step for step in FLOW if step.name == "infer_users")
-    newer = task_of(replace(step, version=2), copied, run, dumps)
-    assert newer.reasons == ("changed code: version 1 -> 2",)
+    newer = task_of(replace(step, version=step.version + 1), copied, run, dumps)
+    assert newer.reasons == (f"changed code: version {step.version} -> {step.version + 1}",)
     shutil.rmtree(run.root / "tables" / "salient_subreddits")
     shutil.rmtree(run.root / "tables" / "media" / f"month={FIRST}")
     assert sure(copied) == {
