@@ -73,6 +73,7 @@ FLOW = (
         reads=(),
         writes=(SUBMISSIONS, COMMENTS, MEDIA, REJECTS),
         monthly=True,
+        version=2,
     ),
     Step(
         name="interactions",
