@@ -293,17 +293,23 @@ def test_a_pause_that_a_host_asks_for_holds_for_all_its_urls(server: Loopback) -
     assert server.count("/d") == 0
 
 
-def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
-    server: Loopback,
-) -> None:
-    calls = []
+def found_after(failures: int) -> tuple[Lookup, list[str]]:
+    """A lookup that fails so often, and the hosts that it was asked for."""
+    calls: list[str] = []
 
     async def lookup(host: str, port: int) -> list[IpAddress]:
         calls.append(host)
-        if len(calls) <= 4:
+        if len(calls) <= failures:
             raise OSError("no such host")
         return await system_lookup(host, port)
 
+    return lookup, calls
+
+
+def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
+    server: Loopback,
+) -> None:
+    lookup, _ = found_after(4)
     server.answers |= {f"/{index}": reply(content=PNG) for index in range(500)}
     limits = replace(QUICK, lookup_ttl_s=0, attempts=1)
     hosts = of_any_pace(patience=4, cool_down_s=1.0, at_once=1)
@@ -320,14 +326,7 @@ def test_a_host_that_gives_no_answer_is_soon_tried_no_more_and_again_later(
 
 
 def test_a_short_outage_of_a_main_host_costs_no_image(server: Loopback) -> None:
-    calls = []
-
-    async def lookup(host: str, port: int) -> list[IpAddress]:
-        calls.append(host)
-        if len(calls) <= 9:
-            raise OSError("no such host")
-        return await system_lookup(host, port)
-
+    lookup, _ = found_after(9)
     server.answers |= {f"/{index}": reply(content=PNG) for index in range(50)}
     limits = replace(QUICK, lookup_ttl_s=0, attempts=2)
     name = server.host.rpartition(":")[0]
@@ -340,14 +339,7 @@ def test_a_short_outage_of_a_main_host_costs_no_image(server: Loopback) -> None:
 
 
 def test_a_name_that_was_not_found_is_looked_up_again_by_the_next_attempt(server: Loopback) -> None:
-    calls = []
-
-    async def lookup(host: str, port: int) -> list[IpAddress]:
-        calls.append(host)
-        if len(calls) == 1:
-            raise OSError("try again")
-        return await system_lookup(host, port)
-
+    lookup, calls = found_after(1)
     server.answers["/a"] = reply(content=PNG)
     (fetched,) = fetch(server, "/a", lookup=lookup)
     assert (fetched.outcome, len(calls)) == (Outcome.OK, 2)
