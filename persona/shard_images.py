@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from embed.tables import IMAGE_EMBEDDINGS
-from persona.shards import OPEN_FILES, Shard
+from persona.shards import OPEN_FILES, Shard, all_of
 from pipelines.contract import Run, Table
 from pipelines.tables import MEDIA
 
@@ -116,12 +116,9 @@ class ShardImages:
         return pa.schema([schema.field(name) for name in _COLUMNS[table]])
 
     def _scan(self, table: Table, condition: ds.Expression | None) -> Iterator[pa.RecordBatch]:
-        keep = [] if condition is None else [condition]
-        if table is IMAGE_EMBEDDINGS:
-            keep.append(ds.field("status") == "ok")
-        both = keep[0] & keep[1] if len(keep) == 2 else next(iter(keep), None)
+        had = ds.field("status") == "ok" if table is IMAGE_EMBEDDINGS else None
         yield from table.dataset(self._run).to_batches(
-            columns=_COLUMNS[table], filter=both, batch_size=_BATCH_ROWS
+            columns=_COLUMNS[table], filter=all_of(had, condition), batch_size=_BATCH_ROWS
         )
 
 

@@ -118,8 +118,11 @@ class UserTable:
         return pa.schema([schema.field(name) for name in self._columns])
 
     def _scan(self, condition: ds.Expression | None) -> Iterator[pa.RecordBatch]:
-        keep = self._keep
-        both = condition if keep is None else keep if condition is None else keep & condition
         yield from self._table.dataset(self._run).to_batches(
-            columns=self._columns, filter=both, batch_size=_BATCH_ROWS
+            columns=self._columns, filter=all_of(self._keep, condition), batch_size=_BATCH_ROWS
         )
+
+
+def all_of(first: ds.Expression | None, second: ds.Expression | None) -> ds.Expression | None:
+    """Both conditions, or the one that there is."""
+    return second if first is None else first if second is None else first & second
