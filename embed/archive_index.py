@@ -3,6 +3,7 @@ holds, and whoever shows pictures asks for a few at a time."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from embed.archive import Place, locate, shard_answers
 from embed.tars import DamagedShardError
 
+LOGGER = logging.getLogger(__name__)
 NUM_PARTS = 128  # one is sorted in memory: of 10^9 urls 190 MB
 FAILED = 1 << 31
 # `order`: of the shard, with FAILED where the host did not answer with success.
@@ -92,8 +94,8 @@ class ArchiveIndex:
 def _until_damage(file: Path) -> Iterator[pl.DataFrame]:
     try:
         yield from shard_answers(file)
-    except (DamagedShardError, pa.ArrowException, OSError):
-        return
+    except (DamagedShardError, pa.ArrowException, OSError) as error:
+        LOGGER.warning("%s: nothing behind the damage is found (%s)", file, error)
 
 
 def _entries(urls: pl.Series) -> NDArray[np.void]:

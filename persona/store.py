@@ -173,7 +173,7 @@ class PersonaStore:
     def finish(self, index_rows: int) -> None:
         """Merge files, then make all indexes anew; for a store that nobody reads yet.
 
-        A third quicker than the other way round, for indexes need not follow rows that move.
+        The other way round, indexes would be made to follow the rows that move.
         """
         with self._writing():
             for table in self._tables.values():
