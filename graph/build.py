@@ -18,7 +18,7 @@ from graph import kernels
 from graph.arrays import ArrayWriter
 from graph.config import GraphConfig, GraphResources
 from graph.counter_random import hash_strings
-from graph.csr import Csr, map_array
+from graph.csr import Csr, check_features, map_array
 from graph.edges import EDGE_FEATURES, edge_features
 from graph.ledger import LEDGER, Ledger, read_sources, write_ledger
 from graph.stats import VALUE_OF, mean_stats
@@ -154,9 +154,11 @@ def write_store(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -
         {"subreddit_index": pl.Series(range(len(kept.subreddits)), dtype=pl.Int64)}
     ).with_columns(subreddit=kept.subreddits).write_parquet(folder / "subreddit_index.parquet")
     np.save(folder / "subreddit_keys.npy", hash_strings(kept.subreddits.to_list()))
-    features = map_array(folder / "edge_features.npy")
-    by_user = Csr.open(folder / "by_user", features)
+    # Each reads through a mapping of its own, whose pages go before those of the next are read.
+    check_features(map_array(folder / "edge_features.npy"))
+    by_user = Csr.open(folder / "by_user", map_array(folder / "edge_features.npy"))
     by_user.transposed(len(kept.subreddits), folder / "by_subreddit")
+    del by_user
     store = GraphStore.map(folder)
     check_store(store)
     clock = Clock(now_utc=kept.clock_utc, half_life_days=config.half_life_days)

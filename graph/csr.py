@@ -225,9 +225,19 @@ def check_csr(name: str, csr: Csr, num_targets: int) -> None:
     rows = len(csr.features) if csr.feature_rows is None else len(csr.feature_rows)
     if rows != csr.num_edges:
         problems.append(f"{rows} rows of features for {csr.num_edges} edges")
-    elif csr.feature_rows is None and not all(
-        bool(part.isfinite().all()) for part in csr.features.split(EDGES_AT_ONCE)
-    ):
-        problems.append("features that are not finite")
     if problems:
         raise ContractError(f"graph store, {name}: {'; '.join(problems)}; build the graph again")
+
+
+def check_features(features: Tensor) -> None:
+    """Nothing, if all features [A, F] are finite.
+
+    Raises:
+        ContractError: How many rows are not.
+    """
+    parts = features.split(EDGES_AT_ONCE)
+    wrong = sum(int((~part.isfinite()).any(dim=1).sum()) for part in parts)
+    if wrong:
+        raise ContractError(
+            f"graph store: features of {wrong} edges are not finite; build the graph again"
+        )

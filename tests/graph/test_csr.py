@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph.csr import Csr, check_csr, expand_ranges
+from graph.csr import Csr, check_csr, check_features, expand_ranges
 from pipelines.contract import ContractError
 
 
@@ -69,9 +69,16 @@ def test_malformed_rows_are_named() -> None:
         "offsets cover": (torch.tensor([0, 2, 2, 3]), good.neighbours, good.features),
         "offsets decrease": (torch.tensor([0, 3, 2, 4]), good.neighbours, good.features),
         "rows of features": (good.offsets, good.neighbours, good.features[:3]),
-        "not finite": (good.offsets, good.neighbours, good.features / 0),
     }
     for problem, (offsets, neighbours, features) in wrong.items():
         rows = Csr(offsets=offsets, neighbours=neighbours.to(torch.int32), features=features)
         with pytest.raises(ContractError, match=problem):
             check_csr("by_user", rows, 3)
+
+
+def test_features_that_are_not_finite_are_counted() -> None:
+    features = drawn().features.clone()
+    check_features(features)
+    features[1, 0], features[3, 0] = torch.inf, torch.nan
+    with pytest.raises(ContractError, match="features of 2 edges are not finite"):
+        check_features(features)
