@@ -14,7 +14,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-SLOPE = np.float32(0.2)
+SLOPE, ZERO, ONE = np.float32(0.2), np.float32(0.0), np.float32(1.0)
+LOWEST = np.float32(-3.0e38)
+TOGETHER = 4  # Edge features that one pass over the hidden state takes.
 
 kernel = njit(nogil=True, cache=True, fastmath=True, error_model="numpy", boundscheck=False)
 
@@ -40,7 +42,8 @@ class FusedAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """One pass over the slots that are not masked."""
         added = left.new_zeros(0, 0) if bias is None else bias
-        tensors = [x.detach().contiguous() for x in (left, right, edge, weight.T, att)]
+        projection = torch.nn.functional.pad(weight.detach().T, (0, 0, 0, -len(weight.T) % TOGETHER))
+        tensors = [x.detach().contiguous() for x in (left, right, edge, projection, att)]
         rest = [x.detach().contiguous() for x in (slot, mask, added)]
         arrays = [x.numpy() for x in (*tensors, *rest)]
         out = np.zeros(right.shape, np.float32)
@@ -62,53 +65,120 @@ class FusedAttention(torch.autograd.Function):
         d_left, d_right, d_weight, d_att = (torch.from_numpy(x) for x in found)
         d_edge = torch.from_numpy(by_edge) if ctx.wants_edge else None
         d_bias = torch.from_numpy(by_bias) if ctx.wants_bias else None
-        return d_left, d_right, d_edge, d_weight.T, d_att, None, None, d_bias
+        d_weight = d_weight[: edge.shape[2]].T
+        return d_left, d_right, d_edge, d_weight, d_att, None, None, d_bias
+
+
+# Loops run from zero over rows of one axis: where Numba cannot tell that an index is not negative
+# it looks at each, and nothing is vectorised.
 
 
 @kernel
-def _hide(left, right, edge, weight, hidden):
-    """Before the activation: the sum of source, target and projected edge."""
+def _real_slots(mask, real):
+    """Places that are not masked, into `real`; returns how many."""
+    count = 0
+    for f in range(len(mask)):
+        if mask[f]:
+            real[count] = f
+            count += 1
+    return count
+
+
+@kernel
+def _hide(left, right, edge, value, weight, hidden):
+    """Before the activation: the sum of source, target and projected edge, which is copied to
+    `value`: as long as `weight`, zeros beyond the edge."""
+    for e in range(len(edge)):
+        value[e] = edge[e]
     for k in range(len(hidden)):
         hidden[k] = left[k] + right[k]
-    for e in range(len(edge)):
+    for e in range(0, len(weight), TOGETHER):
+        v0, v1, v2, v3 = value[e], value[e + 1], value[e + 2], value[e + 3]
+        w0, w1, w2, w3 = weight[e], weight[e + 1], weight[e + 2], weight[e + 3]
         for k in range(len(hidden)):
-            hidden[k] += edge[e] * weight[e, k]
+            hidden[k] += v0 * w0[k] + v1 * w1[k] + v2 * w2[k] + v3 * w3[k]
+
+
+@kernel
+def _softmax(alpha, real, count):
+    """Over the slots that are real, in place, per head."""
+    for h in range(alpha.shape[1]):
+        highest, total = LOWEST, ZERO
+        for i in range(count):
+            highest = max(highest, alpha[real[i], h])
+        for i in range(count):
+            alpha[real[i], h] = np.exp(alpha[real[i], h] - highest)
+            total += alpha[real[i], h]
+        for i in range(count):
+            alpha[real[i], h] /= total
 
 
 @kernel
 def attend(left, right, edge, weight, att, slot, mask, bias, out, alpha):
-    """Forward; `weight` is [E, d], `bias` may be empty, `out` and `alpha` are zeros before."""
+    """Forward; `weight` is [E, d], E a multiple of `TOGETHER`, `bias` may be empty, `out` and
+    `alpha` are zeros before."""
     heads, size = att.shape
-    dim = heads * size
-    hidden = np.empty(dim, np.float32)
-    flat = att.copy().reshape(dim)
+    left_h, out_h = left.reshape(len(left), heads, size), out.reshape(len(out), heads, size)
+    hidden, value = np.empty(heads * size, np.float32), np.zeros(len(weight), np.float32)
+    hidden_h, flat = hidden.reshape(heads, size), att.copy().reshape(heads * size)
+    real = np.empty(slot.shape[1], np.int64)
     for n in range(slot.shape[0]):
-        for f in range(slot.shape[1]):
-            if not mask[n, f]:
-                continue
-            source = slot[n, f]
-            _hide(left[source], right[n], edge[n, f], weight, hidden)
+        count = _real_slots(mask[n], real)
+        for i in range(count):
+            f = real[i]
+            _hide(left[slot[n, f]], right[n], edge[n, f], value, weight, hidden)
+            for k in range(len(hidden)):
+                hidden[k] = max(hidden[k], SLOPE * hidden[k]) * flat[k]
             for h in range(heads):
-                score = bias[n, f] if bias.shape[0] else np.float32(0.0)
-                for k in range(h * size, (h + 1) * size):
-                    score += max(hidden[k], SLOPE * hidden[k]) * flat[k]
+                score, of_head = bias[n, f] if len(bias) else ZERO, hidden_h[h]
+                for k in range(size):
+                    score += of_head[k]
                 alpha[n, f, h] = score
+        _softmax(alpha[n], real, count)
+        for i in range(count):
+            f = real[i]
+            for h in range(heads):
+                share, to, source = alpha[n, f, h], out_h[n, h], left_h[slot[n, f], h]
+                for k in range(size):
+                    to[k] += share * source[k]
+
+
+@kernel
+def _by_score(alpha, by_alpha, left, grad, slot, real, count, by_score):
+    """Gradients of one target's scores [F, H] from those of its output and of its attention."""
+    heads, size = grad.shape
+    for i in range(count):
+        f = real[i]
         for h in range(heads):
-            highest = np.float32(-3.0e38)
-            for f in range(slot.shape[1]):
-                if mask[n, f]:
-                    highest = max(highest, alpha[n, f, h])
-            total = np.float32(0.0)
-            for f in range(slot.shape[1]):
-                if mask[n, f]:
-                    alpha[n, f, h] = np.exp(alpha[n, f, h] - highest)
-                    total += alpha[n, f, h]
-            for f in range(slot.shape[1]):
-                if mask[n, f]:
-                    alpha[n, f, h] /= total
-                    source, share = slot[n, f], alpha[n, f, h]
-                    for k in range(h * size, (h + 1) * size):
-                        out[n, k] += share * left[source, k]
+            found, a, b = by_alpha[f, h], grad[h], left[slot[f], h]
+            for k in range(size):
+                found += a[k] * b[k]
+            by_score[f, h] = found
+    for h in range(heads):
+        mean = ZERO
+        for i in range(count):
+            mean += alpha[real[i], h] * by_score[real[i], h]
+        for i in range(count):
+            by_score[real[i], h] = alpha[real[i], h] * (by_score[real[i], h] - mean)
+
+
+@kernel
+def _spread(by_head, by_dim):
+    """Values of heads over the dimensions of each."""
+    for h in range(by_dim.shape[0]):
+        row, x = by_dim[h], by_head[h]
+        for k in range(len(row)):
+            row[k] = x
+
+
+@kernel
+def _back_to_edge(by_hidden, weight, d_edge):
+    """Gradient of an edge."""
+    for e in range(len(d_edge)):
+        row, found = weight[e], ZERO
+        for k in range(len(by_hidden)):
+            found += row[k] * by_hidden[k]
+        d_edge[e] = found
 
 
 @kernel
@@ -135,51 +205,40 @@ def attend_backward(
     heads, size = att.shape
     dim, width = heads * size, slot.shape[1]
     hidden, by_hidden = np.empty(dim, np.float32), np.empty(dim, np.float32)
-    by_alpha = np.zeros((width, heads), np.float32)
+    share, slope = np.empty(dim, np.float32), np.empty(dim, np.float32)
+    share_h, slope_h = share.reshape(heads, size), slope.reshape(heads, size)
+    flat, d_flat = att.copy().reshape(dim), np.zeros(dim, np.float32)
+    left_h, grad_h = left.reshape(len(left), heads, size), grad_out.reshape(-1, heads, size)
+    value, by_score = np.zeros(len(weight), np.float32), np.empty((width, heads), np.float32)
+    real = np.empty(width, np.int64)
     for n in range(slot.shape[0]):
-        for f in range(width):
-            if mask[n, f]:
-                source = slot[n, f]
-                for h in range(heads):
-                    found = grad_alpha[n, f, h]
-                    share = alpha[n, f, h]
-                    for k in range(h * size, (h + 1) * size):
-                        found += grad_out[n, k] * left[source, k]
-                        d_left[source, k] += share * grad_out[n, k]
-                    by_alpha[f, h] = found
-        for h in range(heads):
-            mean = np.float32(0.0)
-            for f in range(width):
-                if mask[n, f]:
-                    mean += alpha[n, f, h] * by_alpha[f, h]
-            for f in range(width):
-                if mask[n, f]:
-                    by_alpha[f, h] = alpha[n, f, h] * (by_alpha[f, h] - mean)
-        for f in range(width):
-            if not mask[n, f]:
-                continue
+        count = _real_slots(mask[n], real)
+        _by_score(alpha[n], grad_alpha[n], left_h, grad_h[n], slot[n], real, count, by_score)
+        grad, d_target = grad_out[n], d_right[n]
+        for i in range(count):
+            f = real[i]
             source = slot[n, f]
-            _hide(left[source], right[n], edge[n, f], weight, hidden)
-            for h in range(heads):
-                by_score = by_alpha[f, h]
-                for c in range(size):
-                    k = h * size + c
-                    slope = np.float32(1.0) if hidden[k] > 0 else SLOPE
-                    d_att[h, c] += by_score * slope * hidden[k]
-                    by_hidden[k] = by_score * slope * att[h, c]
-            if d_bias.shape[0]:
-                for h in range(heads):
-                    d_bias[n, f] += by_alpha[f, h]
+            _hide(left[source], right[n], edge[n, f], value, weight, hidden)
+            _spread(alpha[n, f], share_h)
+            _spread(by_score[f], slope_h)
             for k in range(dim):
-                d_left[source, k] += by_hidden[k]
-                d_right[n, k] += by_hidden[k]
-            for e in range(edge.shape[2]):
-                value = edge[n, f, e]
+                passed = slope[k] * (ONE if hidden[k] > 0 else SLOPE)
+                d_flat[k] += passed * hidden[k]
+                by_hidden[k] = passed * flat[k]
+            d_source = d_left[source]
+            for k in range(dim):
+                d_source[k] += share[k] * grad[k] + by_hidden[k]
+            for k in range(dim):
+                d_target[k] += by_hidden[k]
+            for e in range(len(weight)):
+                row, x = d_weight[e], value[e]
                 for k in range(dim):
-                    d_weight[e, k] += value * by_hidden[k]
-            if d_edge.shape[0]:
-                for e in range(edge.shape[2]):
-                    found = np.float32(0.0)
-                    for k in range(dim):
-                        found += weight[e, k] * by_hidden[k]
-                    d_edge[n, f, e] = found
+                    row[k] += x * by_hidden[k]
+            if len(d_edge):
+                _back_to_edge(by_hidden, weight, d_edge[n, f])
+            if len(d_bias):
+                for h in range(heads):
+                    d_bias[n, f] += by_score[f, h]
+    for h in range(heads):
+        for k in range(size):
+            d_att[h, k] = d_flat[h * size + k]

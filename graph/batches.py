@@ -64,11 +64,11 @@ class Batch:
     """Tensors of one step over one chunk.
 
     Args:
-        subreddits: All subreddits of the step: inputs and candidates, M of them.
+        subreddits: All subreddits of the step, M of them: the N inputs, then further candidates.
         users_below: Users that the inputs are gathered from.
-        below: Edges from those users into the M subreddits; candidates that are no input have none.
+        below: Edges from those users into the N inputs.
         seeds: The chunk's users.
-        near: Edges from the M subreddits into the seeds.
+        near: Edges from the N inputs into the seeds.
         candidates: Of the link objective.
         candidate_slot: int64 [C], their rows among the M.
         image_target_BD: float, unit; what p(z_u) is to agree with.
@@ -153,9 +153,8 @@ def make_batch(
     """
     block = graph.sampler.sample(seeds, epoch)
     candidates = draw_candidates(graph, block, epoch, step, num_uniform)
-    everyone = torch.cat([block.subreddits, candidates.subreddits]).unique()
-    input_slot = torch.searchsorted(everyone, block.subreddits)
-    below, users = _below(graph.by_subreddit, contents, block, input_slot, len(everyone))
+    everyone, candidate_slot = _joined(block.subreddits, candidates.subreddits)
+    below, users = _below(graph.by_subreddit, contents, block)
     parts = divide_images(graph.features, contents.centres.image_D, block, graph.seed, epoch)
     edge_BFE = graph.by_user.edge_features(block.edge_BF)
     unseen = graph.by_user.degrees(seeds) - (block.target_BT >= 0).sum(dim=1)
@@ -169,36 +168,37 @@ def make_batch(
             num_images_N=parts.num_input_B,
         ),
         near=Neighbourhood(
-            slot_RF=torch.where(block.mask_BF, input_slot[block.slot_BF], 0),
-            mask_RF=block.mask_BF,
-            edge_RFE=edge_BFE,
+            slot_RF=block.slot_BF, mask_RF=block.mask_BF, edge_RFE=edge_BFE
         ),
         candidates=candidates,
-        candidate_slot=torch.searchsorted(everyone, candidates.subreddits),
+        candidate_slot=candidate_slot,
         image_target_BD=parts.target_BD,
         image_present_B=parts.present_B,
     )
 
 
+def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """(both, each once, those of `first` first; where those of `second` are). Both are sorted."""
+    if not len(first):
+        return second, torch.arange(len(second), device=second.device)
+    slot = torch.searchsorted(first, second).clamp(max=len(first) - 1)
+    is_new = first[slot] != second
+    place = len(first) - 1 + is_new.cumsum(0)
+    return torch.cat([first, second[is_new]]), torch.where(is_new, place, slot)
+
+
 def _below(
-    by_subreddit: Csr, contents: Contents, block: Block, input_slot: Tensor, rows: int
+    by_subreddit: Csr, contents: Contents, block: Block
 ) -> tuple[Neighbourhood, UserInputs]:
     ends = by_subreddit.neighbours[block.edge_NG].to(torch.int64)
     # User 0 stands where everything is masked, so that there is always a row to point at.
-    users = torch.cat([ends[block.mask_NG], ends.new_zeros(1)]).unique()
-    slot = torch.where(block.mask_NG, torch.searchsorted(users, ends), 0)
+    users, slot = torch.where(block.mask_NG, ends, 0).unique(return_inverse=True)
+    if not len(users):
+        users = ends.new_zeros(1)
     near = Neighbourhood(
-        slot_RF=_spread(slot, input_slot, rows),
-        mask_RF=_spread(block.mask_NG, input_slot, rows),
-        edge_RFE=_spread(by_subreddit.edge_features(block.edge_NG), input_slot, rows),
+        slot_RF=slot, mask_RF=block.mask_NG, edge_RFE=by_subreddit.edge_features(block.edge_NG)
     )
     return near, user_inputs(contents, users)
-
-
-def _spread(values: Tensor, slot: Tensor, rows: int) -> Tensor:
-    """`values` as the rows `slot` of a tensor of zeros."""
-    table = values.new_zeros(rows, *values.shape[1:])
-    return table.index_copy(0, slot, values)
 
 
 def draw_candidates(
@@ -211,27 +211,23 @@ def draw_candidates(
     asked = block.target_BT >= 0
     subreddits = torch.cat([block.target_BT[asked], drawn.to(torch.int64)]).unique()
     owner, edge = graph.by_user.expand(block.seeds)
-    known = membership(
-        owner, graph.by_user.neighbours[edge].to(torch.int64), len(block.seeds), subreddits
-    )
+    known = among(owner, graph.by_user.neighbours[edge].to(torch.int64), subreddits)
     rows = torch.arange(len(block.seeds), device=asked.device)[:, None].expand_as(asked)
-    positive = membership(rows[asked], block.target_BT[asked], len(block.seeds), subreddits)
+    positive = among(rows[asked], block.target_BT[asked], subreddits)
     degree = graph.by_subreddit.degrees(subreddits).to(torch.float32)
     by_popularity = int(asked.sum()) * degree / max(graph.by_subreddit.num_edges, 1)
     return Candidates(
         subreddits=subreddits,
-        positive_BC=positive,
-        known_BC=known & ~positive,
+        positive_2P=positive,
+        edge_2K=known,
         log_q_C=inclusion_log_q(by_popularity + num_uniform / total),
     )
 
 
-def membership(owner: Tensor, subreddit: Tensor, rows: int, among: Tensor) -> Tensor:
-    """bool [rows, C]: which of `among` (sorted) each row holds."""
-    table = torch.zeros(rows, len(among), dtype=torch.bool, device=among.device)
-    if not len(among):
-        return table
-    slot = torch.searchsorted(among, subreddit).clamp(max=len(among) - 1)
-    here = among[slot] == subreddit
-    table[owner[here], slot[here]] = True
-    return table
+def among(owner: Tensor, subreddit: Tensor, chosen: Tensor) -> Tensor:
+    """int64 [2, K]: owners of the subreddits that are in `chosen` (sorted), and where there."""
+    if not len(chosen):
+        return owner.new_zeros(2, 0)
+    slot = torch.searchsorted(chosen, subreddit).clamp(max=len(chosen) - 1)
+    here = chosen[slot] == subreddit
+    return torch.stack([owner[here], slot[here]])

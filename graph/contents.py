@@ -190,14 +190,16 @@ def subreddit_inputs(
 
     Args:
         features, contents: Of the graph.
-        subreddits: int64 [M], sorted.
+        subreddits: int64 [M], distinct.
         rows: int64 [M], their learned rows.
         without: int64, users; empty at inference.
     """
     sums, counts = features.image_sum_sd[subreddits], features.num_images_s[subreddits].clone()
     _, image = features.images_of(without.unique())
     place = features.image_subreddit[image]
-    slot = torch.searchsorted(subreddits, place).clamp(max=len(subreddits) - 1)
+    order = subreddits.argsort()
+    slot = torch.searchsorted(subreddits, place, sorter=order).clamp(max=len(subreddits) - 1)
+    slot = order[slot]
     here = subreddits[slot] == place
     slot, image = slot[here], image[here]
     sums = sums.index_add(0, slot, features.vectors_of(image), alpha=-1)

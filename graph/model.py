@@ -21,7 +21,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from graph.agreement import agree
 from graph.config import EncoderConfig
+from graph.dropout import Dropout
 from graph.edges import EDGE_FEATURES
 from graph.gatv2 import EdgeGatv2
 
@@ -174,7 +176,7 @@ class TasteEncoder(nn.Module):
         self.content_scale = Standardise(len(CONTENT_FEATURES))
         self.user_scale = Standardise(NUM_STATS)
         self.subreddit_scale = Standardise(NUM_STATS)
-        self.table = nn.Embedding(num_rows + 1, dim, padding_idx=0)
+        self.table = nn.Embedding(num_rows + 1, dim, padding_idx=0, sparse=True)
         self.subreddit_text = nn.Linear(clip_dim, dim, bias=False)
         self.subreddit_image = nn.Linear(clip_dim, dim, bias=False)
         self.subreddit_stats = nn.Linear(NUM_STATS, dim)
@@ -187,14 +189,14 @@ class TasteEncoder(nn.Module):
         self.to_users = EdgeGatv2(dim, dim, edge_dim, dim, config.heads, attend=config.attention)
         self.user_self = nn.Linear(dim, dim)
         self.item = nn.Linear(dim, dim, bias=False)
-        self.item_bias = nn.Embedding(num_rows + 1, 1, padding_idx=0)
+        self.item_bias = nn.Embedding(num_rows + 1, 1, padding_idx=0, sparse=True)
         self.popularity = nn.Parameter(torch.ones(()))
         self.projection = nn.Linear(dim, clip_dim, bias=False)
         self.own_gate = nn.Linear(1, 1)
         self.log_link_temperature = nn.Parameter(torch.tensor(0.1).log())
         self.log_image_temperature = nn.Parameter(torch.tensor(0.1).log())
-        self.dropout = nn.Dropout(config.dropout)
-        self.shed = nn.Dropout(HEAD_DROPOUT)
+        self.dropout = Dropout(config.dropout)
+        self.shed = Dropout(HEAD_DROPOUT)
         if config.spectral:
             self.degree_bias = nn.Parameter(torch.tensor(-0.5))
             self.degree_gain = nn.Parameter(torch.tensor(0.5))
@@ -249,9 +251,10 @@ class TasteEncoder(nn.Module):
 
     def introduce(self, inputs: UserInputs) -> Tensor:
         """x_Nd: users by themselves."""
-        stats = self.user_stats(self.user_scale(inputs.stats_NK))
-        count = inputs.num_images_N[:, None].log1p()
-        x: Tensor = stats + self.user_image(torch.cat([inputs.image_ND, count], dim=1))
+        x: Tensor = self.user_stats(self.user_scale(inputs.stats_NK))
+        posts = torch.nonzero(inputs.num_images_N)[:, 0]  # Most users post none.
+        count = inputs.num_images_N[posts][:, None].log1p()
+        x.index_add_(0, posts, self.user_image(torch.cat([inputs.image_ND[posts], count], dim=1)))
         return nn.functional.gelu(x)
 
     def gather_users(self, x_Md: Tensor, users: UserInputs, below: Neighbourhood) -> Tensor:
@@ -266,23 +269,39 @@ class TasteEncoder(nn.Module):
         self, h_Md: Tensor, subreddits: SubredditInputs, users: UserInputs, near: Neighbourhood
     ) -> Encoded:
         """Layer 2 and heads: users from their subreddits."""
+        hidden_Bd, attention_BF = self.mix(h_Md, subreddits, users, near)
+        return Encoded(
+            z_Bd=unit(hidden_Bd),
+            direction_BD=self.direct(hidden_Bd, attention_BF, subreddits, users, near),
+            attention_BF=attention_BF,
+        )
+
+    def mix(
+        self, h_Md: Tensor, subreddits: SubredditInputs, users: UserInputs, near: Neighbourhood
+    ) -> tuple[Tensor, Tensor]:
+        """(hidden_Bd, whose direction is z_u; attention_BF) of layer 2."""
         x_Bd = self.introduce(users)
         edge = torch.cat([self._edges(near), self._content(subreddits, users, near)], dim=-1)
         bias = None
         if self.config.spectral:
             bias = self.degree_bias * subreddits.stats_MK[:, 0][near.slot_RF]
         out, alpha_BFH = self.to_users(h_Md, x_Bd, edge, near.slot_RF, near.mask_RF, bias_NF=bias)
-        attention = alpha_BFH[..., : self.taste_heads].mean(dim=-1)
-        hidden = self.dropout(out + self.user_self(x_Bd))
-        seen = (subreddits.image_MD[near.slot_RF] * attention[..., None]).sum(dim=1)
+        attention_BF = alpha_BFH[..., : self.taste_heads].mean(dim=-1)
+        return self.dropout(out + self.user_self(x_Bd)), attention_BF
+
+    def direct(
+        self,
+        hidden_Bd: Tensor,
+        attention_BF: Tensor,
+        subreddits: SubredditInputs,
+        users: UserInputs,
+        near: Neighbourhood,
+    ) -> Tensor:
+        """direction_BD of `Encoded`, from what `mix` gives."""
+        seen = (subreddits.image_MD[near.slot_RF] * attention_BF[..., None]).sum(dim=1)
         gate = MAX_OWN_WEIGHT * self.own_gate(users.num_images_N[:, None].log1p()).sigmoid()
-        return Encoded(
-            z_Bd=unit(hidden),
-            direction_BD=unit(
-                unit(seen) + gate * users.image_ND + self.projection(self.shed(hidden))
-            ),
-            attention_BF=attention,
-        )
+        projected = self.projection(self.shed(hidden_Bd))
+        return unit(unit(seen) + gate * users.image_ND + projected)
 
     def _edges(self, near: Neighbourhood) -> Tensor:
         """Edge features as attention reads them: standardised, or zeros without."""
@@ -344,19 +363,35 @@ def content_features(subreddits: SubredditInputs, users: UserInputs, near: Neigh
         float [B, F, len(CONTENT_FEATURES)]; what each means is in the name.
     """
     image_MD, text_MD = unit(subreddits.image_MD), unit(subreddits.text_MD)
+    agreement = compiled_agreement if near.mask_RF.device.type == "cpu" else tensor_agreement
+    columns = [
+        subreddits.stats_MK[:, 0][near.slot_RF],
+        subreddits.image_MD.norm(dim=-1)[near.slot_RF],
+        *agreement(image_MD, text_MD, unit(users.image_ND), near),
+    ]
+    return torch.stack(columns, dim=-1)
+
+
+def compiled_agreement(
+    image_MD: Tensor, text_MD: Tensor, own_BD: Tensor, near: Neighbourhood
+) -> list[Tensor]:
+    """The agreements among `CONTENT_FEATURES`, float [B, F], by the kernel of `graph.agreement`."""
+    found = [torch.zeros(near.mask_RF.shape) for _ in range(4)]
+    inputs = (image_MD, text_MD, own_BD, near.slot_RF, near.mask_RF)
+    agree(*(x.contiguous().numpy() for x in inputs), *(x.numpy() for x in found))
+    return found
+
+
+def tensor_agreement(
+    image_MD: Tensor, text_MD: Tensor, own_BD: Tensor, near: Neighbourhood
+) -> list[Tensor]:
+    """The same by tensors, on any device."""
     others = near.mask_RF[:, None, :] & near.mask_RF[:, :, None]
     others = others & ~torch.eye(near.mask_RF.shape[1], dtype=torch.bool, device=others.device)
     image_BFD, text_BFD = image_MD[near.slot_RF], text_MD[near.slot_RF]
     image_BFF = (image_BFD @ image_BFD.mT) * others
     text_BFF = (text_BFD @ text_BFD.mT) * others
     count = others.sum(dim=-1).clamp(min=1)
-    own = (image_BFD @ unit(users.image_ND)[..., None])[..., 0]
-    columns = [
-        subreddits.stats_MK[:, 0][near.slot_RF],
-        subreddits.image_MD.norm(dim=-1)[near.slot_RF],
-        image_BFF.sum(dim=-1) / count,
-        image_BFF.amax(dim=-1),
-        text_BFF.sum(dim=-1) / count,
-        own,
-    ]
-    return torch.stack(columns, dim=-1)
+    own_BF = (image_BFD @ own_BD[..., None])[..., 0]
+    text_BF = text_BFF.sum(dim=-1) / count
+    return [image_BFF.sum(dim=-1) / count, image_BFF.amax(dim=-1), text_BF, own_BF]

@@ -4,28 +4,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
+
+SCORES_AT_ONCE = 1 << 17  # 0.5 MB: what is made of them stays in a core's cache.
+LOWEST = -1e4  # Stands for the log of nothing: finite, so that costs and gradients are.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
     """Subreddits that every user of a batch is scored against, each once.
 
-    Axes: B users, C candidates.
+    Axes: C candidates, P edges to predict, K edges. A column of a pair of rows is (user, candidate),
+    as their positions; columns ascend by user.
 
     Args:
-        subreddits: int64 [C], sorted and distinct: targets of the batch and uniform draws.
-        positive_BC: bool, edges to predict.
-        known_BC: bool, other edges of the user in training: neither positive nor negative
-            (accidental hits).
+        subreddits: int64 [C], distinct: targets of the batch and uniform draws.
+        positive_2P: int64, edges to predict.
+        edge_2K: int64, all edges of training between users and candidates, those to predict among
+            them: none of them is a negative (accidental hits).
         log_q_C: float, log of the probability that a subreddit is among the candidates.
     """
 
     subreddits: Tensor
-    positive_BC: Tensor
-    known_BC: Tensor
+    positive_2P: Tensor
+    edge_2K: Tensor
     log_q_C: Tensor
 
     def to(self, device: torch.device) -> Candidates:
@@ -42,15 +47,18 @@ def inclusion_log_q(expected_draws_C: Tensor) -> Tensor:
     return torch.log((-torch.expm1(-expected_draws_C)).clamp(min=1e-12))
 
 
-def link_loss(logit_BC: Tensor, candidates: Candidates) -> Tensor:
+def link_loss(
+    query_Bd: Tensor, answer_Cd: Tensor, prior_C: Tensor, candidates: Candidates
+) -> Tensor:
     """InfoNCE of each user's positives against the candidates it has no edge to, nats.
 
     Every positive is contrasted with the negatives alone, not with the other positives. Negatives
     are corrected for how likely they were drawn; a positive is not drawn and so is not corrected.
 
     Args:
-        logit_BC: float, scores over temperature.
-        candidates: What they are scores of.
+        query_Bd: float, users over temperature.
+        answer_Cd, prior_C: float, candidates: a logit is query times answer, plus prior.
+        candidates: What they are, and whose.
 
     Returns:
         float scalar, mean over users with positives; each user's positives are averaged. Zero if
@@ -58,14 +66,84 @@ def link_loss(logit_BC: Tensor, candidates: Candidates) -> Tensor:
 
     Source: Yi et al. 2019 (logQ), and "Correcting the LogQ Correction", arXiv:2507.09331.
     """
-    excluded = candidates.positive_BC | candidates.known_BC
-    negatives = (logit_BC - candidates.log_q_C).masked_fill(excluded, -torch.inf)
-    log_negatives = torch.logsumexp(negatives, dim=1, keepdim=True)
-    # -log(e^p / (e^p + sum of negatives)); finite also where a user knows every candidate.
-    cost_BC = torch.nn.functional.softplus(log_negatives.clamp(min=-1e4) - logit_BC)
-    count = candidates.positive_BC.sum(dim=1)
-    per_user = (cost_BC * candidates.positive_BC).sum(dim=1) / count.clamp(min=1)
-    return per_user.sum() / (count > 0).sum().clamp(min=1)
+    user, row, count = candidates.positive_2P[0].unique_consecutive(
+        return_inverse=True, return_counts=True
+    )
+    weight = 1.0 / (count[row] * max(len(user), 1)).to(query_Bd.dtype)
+    place = torch.full((len(query_Bd),), -1, device=row.device).index_copy(
+        0, user, torch.arange(len(user), device=row.device)
+    )
+    owner, known = place[candidates.edge_2K[0]], candidates.edge_2K[1]
+    asked = owner >= 0  # Users without positives are not in the mean, so not scored at all.
+    positive = torch.stack([row, candidates.positive_2P[1]])
+    edge = torch.stack([owner[asked], known[asked]])
+    offset_C = prior_C - candidates.log_q_C
+    log_q_P = candidates.log_q_C[positive[1]]
+    return _ContrastiveLoss.apply(  # type: ignore[no-any-return]
+        query_Bd[user], answer_Cd, offset_C, positive, edge, log_q_P, weight
+    )
+
+
+class _ContrastiveLoss(torch.autograd.Function):
+    """`link_loss` and its gradients, some rows of scores at a time: all rows of [users, candidates]
+    would be written and read a dozen times, and most of a step is that."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        answer: Tensor,
+        offset: Tensor,
+        positive: Tensor,
+        edge: Tensor,
+        log_q: Tensor,
+        weight: Tensor,
+    ) -> Tensor:
+        """The loss; its gradients for when they are asked for."""
+        query = torch.cat([query, torch.ones_like(query[:, :1])], dim=1)
+        answer = torch.cat([answer, offset[:, None]], dim=1)
+        by_query, by_answer = torch.zeros_like(query), torch.zeros_like(answer)
+        loss = query.new_zeros(())
+        rows = max(1, SCORES_AT_ONCE // max(1, len(answer)))
+        cuts = torch.arange(0, len(query) + rows, rows, device=query.device)
+        of_positive = torch.searchsorted(positive[0].contiguous(), cuts).tolist()
+        of_edge = torch.searchsorted(edge[0].contiguous(), cuts).tolist()
+        for part, start in enumerate(range(0, len(query), rows)):
+            p = slice(of_positive[part], of_positive[part + 1])
+            e = slice(of_edge[part], of_edge[part + 1])
+            some = query[start : start + rows]
+            score = some @ answer.T
+            here = (positive[0, p] - start, positive[1, p])
+            logit = score[here] + log_q[p]
+            score[edge[0, e] - start, edge[1, e]] = -torch.inf
+            loss += _contrast(score, here, logit, weight[p])
+            by_query[start : start + rows] = score @ answer
+            by_answer += score.T @ some
+        ctx.save_for_backward(by_query[:, :-1], by_answer[:, :-1], by_answer[:, -1])
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Those of the forward pass, scaled."""
+        return *(grads[0] * found for found in ctx.saved_tensors), None, None, None, None
+
+
+def _contrast(
+    score_RC: Tensor, positive: tuple[Tensor, Tensor], logit_P: Tensor, weight_P: Tensor
+) -> Tensor:
+    """Weighted sum of the positives' costs; `score_RC`, those of negatives, becomes the gradient.
+
+    The cost of a positive is -log(e^p / (e^p + sum of e^n over negatives)).
+    """
+    top = score_RC.amax(dim=1, keepdim=True).clamp(min=LOWEST)
+    total = score_RC.sub_(top).exp_().sum(dim=1)
+    log_negatives = (top[:, 0] + total.log()).clamp(min=LOWEST)
+    margin = log_negatives[positive[0]] - logit_P
+    slope = weight_P * margin.sigmoid()
+    by_row = torch.zeros_like(total).index_add_(0, positive[0], slope)
+    score_RC.mul_((by_row / total.clamp(min=1e-30))[:, None])
+    score_RC[positive] -= slope
+    return (weight_P * torch.nn.functional.softplus(margin)).sum()
 
 
 def image_loss(direction_BD: Tensor, target_BD: Tensor, present_B: Tensor, tau: Tensor) -> Tensor:

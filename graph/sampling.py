@@ -24,7 +24,7 @@ def _mix(x):
 
 
 @kernel
-def _hashed(state, word):
+def hashed(state, word):
     """`hash_words` with one more word."""
     return _mix((state + _GOLDEN) ^ np.uint64(word))
 
@@ -134,7 +134,7 @@ def draw_uniform(offsets, neighbours, nodes, excluded, width, stream_key, edge_N
         degree = offsets[nodes[i] + 1] - start
         if degree == 0:
             continue
-        node_key = _hashed(np.uint64(stream_key), nodes[i])
+        node_key = hashed(np.uint64(stream_key), nodes[i])
         half_bits = _half_bits(degree)
         found = 0
         for slot in range(min(width, degree)):
@@ -153,9 +153,9 @@ def draw_uniform(offsets, neighbours, nodes, excluded, width, stream_key, edge_N
 def _scores(position, count, start, key, node, weights, feature_rows, score):
     """-log(u) / weight of each candidate; `weights` is empty where all weigh the same."""
     bits, column, value_of, floor = weights
-    node_key = _hashed(np.uint64(key), node)
+    node_key = hashed(np.uint64(key), node)
     for i in range(count):
-        score[i] = -np.log(_uniform(_hashed(node_key, position[i])))
+        score[i] = -np.log(_uniform(hashed(node_key, position[i])))
         if column >= 0:
             edge = start + position[i]
             row = edge if len(feature_rows) == 0 else feature_rows[edge]
@@ -177,7 +177,7 @@ def draw_weighted(offsets, nodes, width, keys, weights, feature_rows, edge_NF, c
     for i in range(len(nodes)):
         start = offsets[nodes[i]]
         degree = offsets[nodes[i] + 1] - start
-        node_key = _hashed(np.uint64(keys[0]), nodes[i])
+        node_key = hashed(np.uint64(keys[0]), nodes[i])
         count = _pool(degree, width, node_key, position)
         if count > fanout:
             _scores(position, count, start, keys[1], nodes[i], weights, feature_rows, score)
@@ -210,15 +210,15 @@ def draw_inputs(
     for i in range(len(seeds)):
         start = offsets[seeds[i]]
         degree = offsets[seeds[i] + 1] - start
-        node_key = _hashed(np.uint64(keys[0]), seeds[i])
+        node_key = hashed(np.uint64(keys[0]), seeds[i])
         count = _pool(degree, width, node_key, position)
-        share = max_share * _uniform(_hashed(np.uint64(keys[1]), seeds[i]))
+        share = max_share * _uniform(hashed(np.uint64(keys[1]), seeds[i]))
         wanted = min(int(np.ceil(share * degree)), degree - 1)
         wanted = min(max(wanted, 0), max_targets, count)
         if wanted:
-            node_key = _hashed(np.uint64(keys[2]), seeds[i])
+            node_key = hashed(np.uint64(keys[2]), seeds[i])
             for j in range(count):
-                score[j] = _uniform(_hashed(node_key, position[j]))
+                score[j] = _uniform(hashed(node_key, position[j]))
             _take_smallest(position, score, count, wanted, target_BT[i], start)
             count -= wanted
             for j in range(count):

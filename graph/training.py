@@ -9,17 +9,18 @@ four workers equals the run with one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from graph.ahead import ahead
 from graph.batches import Batch, TrainingGraph, make_batch
 from graph.config import TrainConfig
 from graph.contents import Contents
 from graph.counter_random import Stream, torch_seed, uniform
-from graph.model import Encoded, TasteEncoder, temperature
+from graph.model import TasteEncoder, temperature, unit
 from graph.objective import image_loss, link_loss
 from pipelines.contract import ConfigError
 
@@ -27,6 +28,7 @@ WARMUP_STEPS = 20
 FINAL_LR_SHARE = 0.03
 TABLE_LR_FACTOR = 2.0  # A row of the table learns from few steps; the rest learns slower than it.
 MAX_GRADIENT_NORM = 5.0
+NUM_LOSSES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,26 +111,23 @@ def mixed_precision(device: torch.device) -> torch.autocast:
 
 def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[Tensor, Tensor]:
     """(total, [link, image]) of one chunk. Without weight the image loss is NaN, not computed."""
-    slot = batch.candidate_slot
+    inputs, slot = len(batch.below.slot_RF), batch.candidate_slot
     with mixed_precision(model.device):
         x_Md = model.describe(batch.subreddits)
-        h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
-        encoded = model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
-        answers = model.item_vectors(x_Md[slot], batch.subreddits.rows(slot))
-    prior = model.item_prior(batch.subreddits)[slot]
-    logits = model.link_scores(encoded.z_Bd.float(), answers.float(), prior)
-    link = link_loss(logits, batch.candidates)
-    if image_weight == 0:
+        h_Nd = model.gather_users(x_Md[:inputs], batch.users_below, batch.below)
+        read = (batch.subreddits, batch.seeds, batch.near)
+        hidden_Bd, attention_BF = model.mix(h_Nd, *read)
+        answers = model.item_vectors(x_Md.index_select(0, slot), batch.subreddits.rows(slot))
+        if image_weight:
+            direction_BD = model.direct(hidden_Bd, attention_BF, *read)
+    query_Bd = unit(hidden_Bd.float()) / temperature(model.log_link_temperature)
+    prior = model.item_prior(batch.subreddits).index_select(0, slot)
+    link = link_loss(query_Bd, answers.float(), prior, batch.candidates)
+    if not image_weight:
         return link, torch.stack([link.detach(), torch.tensor(math.nan, device=link.device)])
-    image = alignment_loss(model, encoded, batch)
-    return link + image_weight * image, torch.stack([link.detach(), image.detach()])
-
-
-def alignment_loss(model: TasteEncoder, encoded: Encoded, batch: Batch) -> Tensor:
-    """ImageAlign over the users of the chunk that posted images."""
     tau = temperature(model.log_image_temperature)
-    direction_BD = encoded.direction_BD.float()
-    return image_loss(direction_BD, batch.image_target_BD, batch.image_present_B, tau)
+    image = image_loss(direction_BD.float(), batch.image_target_BD, batch.image_present_B, tau)
+    return link + image_weight * image, torch.stack([link.detach(), image.detach()])
 
 
 def chunk_gradient(
@@ -139,11 +138,22 @@ def chunk_gradient(
     model.zero_grad(set_to_none=True)
     total, losses = chunk_loss(model, batch, image_weight)
     total.backward()
-    parts = [
-        torch.zeros_like(p).ravel() if p.grad is None else p.grad.ravel()
-        for p in model.parameters()
-    ]
-    return torch.cat([*parts, losses])
+    parameters = list(model.parameters())
+    flat = losses.new_zeros(sum(p.numel() for p in parameters) + len(losses))
+    sizes = [*(p.numel() for p in parameters), len(losses)]
+    *parts, last = flat.split(sizes)
+    last.copy_(losses)
+    for parameter, part in zip(parameters, parts, strict=True):
+        if parameter.grad is not None:
+            part.view_as(parameter).add_(parameter.grad)
+    return flat
+
+
+def clip(gradient: Tensor) -> None:
+    """Shorten a gradient in place to `MAX_GRADIENT_NORM`, if it is longer."""
+    norm = float(gradient.norm())
+    if norm > MAX_GRADIENT_NORM:
+        gradient.mul_(MAX_GRADIENT_NORM / norm)
 
 
 def pairwise_sum(parts: Sequence[Tensor]) -> Tensor:
@@ -218,7 +228,7 @@ class Trainer:
         self.model.train()
         graph = self.graph
         order = self.plan.order(graph.users, self.config.seed, self.epoch, graph.partition)
-        losses = [self.step(step, order[step]) for step in range(self.plan.steps_per_epoch)]
+        losses = [self.step(step, batches) for step, batches in enumerate(self.batches(order))]
         self.epoch += 1
         link, image = torch.stack(losses).double().nanmean(dim=0).tolist()
         return StepLosses(link=link, image=image)
@@ -240,36 +250,57 @@ class Trainer:
         self.model.load_state_dict(state["model"])  # type: ignore[arg-type]
         self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
 
-    def step(self, step: int, order: Tensor) -> Tensor:
-        """Train on the seeds of one step (int64 [chunks, chunk_users]); its two losses."""
-        gradients = [self._chunk(step, chunk, order[chunk]) for chunk in self.chunks]
+    def batches(self, order: Tensor) -> Iterator[list[Batch]]:
+        """The batches of this rank's chunks of each step of the epoch, each step's while the one
+        before is trained on.
+
+        Args:
+            order: int64 [steps, chunks, chunk_users], seeds.
+        """
+        epoch = self.epoch
+        return ahead(
+            lambda step: [self._batch(epoch, step, c, order[step, c]) for c in self.chunks],
+            len(order),
+        )
+
+    def step(self, step: int, batches: Sequence[Batch]) -> Tensor:
+        """Train on the batches of this rank's chunks of one step; its two losses."""
+        gradients = [
+            self._gradient(step, chunk, batch)
+            for chunk, batch in zip(self.chunks, batches, strict=True)
+        ]
         total = pairwise_sum(self.gather(pairwise_sum(gradients)))
-        total = total / self.plan.chunks_per_step
-        start = 0
-        for parameter in self.model.parameters():
-            size = parameter.numel()
-            parameter.grad = total[start : start + size].view_as(parameter)
-            start += size
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        if self.plan.chunks_per_step > 1:
+            total = total / self.plan.chunks_per_step
+        sizes = [*(p.numel() for p in self.model.parameters()), NUM_LOSSES]
+        *gradients, losses = total.split(sizes)
+        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+        clip(total[: -NUM_LOSSES])
         share = self._lr_share(self.epoch * self.plan.steps_per_epoch + step)
         for group, peak in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
             group["lr"] = peak * share
         self.optimizer.step()
-        return total[start:]
+        return losses.clone()  # Not the gradients, too, for as long as the losses are kept.
 
-    def _chunk(self, step: int, chunk: int, seeds: Tensor) -> Tensor:
-        number = step * self.plan.chunks_per_step + chunk
-        seed, epoch = self.config.seed, self.epoch
-        batch = make_batch(
+    def _batch(self, epoch: int, step: int, chunk: int, seeds: Tensor) -> Batch:
+        return make_batch(
             self.graph,
             self.contents,
             seeds,
             epoch=epoch,
-            step=number,
+            step=self._number(step, chunk),
             num_uniform=self.config.uniform_negatives,
-        )
-        dropout = torch_seed(Stream.DROPOUT, seed, epoch, number)
-        return chunk_gradient(self.model, batch.to(self.device), self.image_weight, dropout)
+        ).to(self.device)
+
+    def _gradient(self, step: int, chunk: int, batch: Batch) -> Tensor:
+        number = self._number(step, chunk)
+        dropout = torch_seed(Stream.DROPOUT, self.config.seed, self.epoch, number)
+        return chunk_gradient(self.model, batch, self.image_weight, dropout)
+
+    def _number(self, step: int, chunk: int) -> int:
+        """Of a chunk in its epoch."""
+        return step * self.plan.chunks_per_step + chunk
 
     def _lr_share(self, step: int) -> float:
         total = max(self.config.epochs * self.plan.steps_per_epoch, WARMUP_STEPS + 1)

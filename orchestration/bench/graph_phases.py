@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ import typer
 from torch import Tensor
 
 from embed.tables import SUBREDDIT_FEATURES, VISUAL_TARGETS
-from graph.batches import TrainingGraph, make_batch
+from graph.batches import Batch, TrainingGraph, make_batch
 from graph.build import build_graph
 from graph.checkpoint import TrainedEncoder, save_encoder
 from graph.config import EncoderConfig, GraphConfig, GraphResources, InferConfig, TrainConfig
@@ -99,9 +99,10 @@ def train(root: Root, seconds: Seconds = 60.0, threads: Threads = 2, plain: bool
     trainer.model.train()
     order = trainer.plan.order(graph.users, config.seed, 0)
     losses: list[float] = []
+    batches = _endless(trainer, order)
 
     def step(i: int) -> None:
-        losses.append(float(trainer.step(i, order[i % len(order)])[0]))
+        losses.append(float(trainer.step(i, next(batches))[0]))
 
     rate = seeds_per_s(step, config, seconds)
     if not plain:
@@ -161,13 +162,21 @@ def gpu(root: Root, seconds: Seconds = 60.0) -> None:
     trainer.model.train()
     order = trainer.plan.order(graph.users, config.seed, 0)
 
+    batches = _endless(trainer, order)
+
     def step(i: int) -> None:
-        trainer.step(i % len(order), order[i % len(order)])
+        trainer.step(i, next(batches))
         torch.cuda.synchronize()
 
     rate = seeds_per_s(step, config, seconds)
     shares = _gpu_shares(config, graph, contents, trainer, order)
     say(seeds_per_s=rate, **shares, infer_s=_gpu_infer(trainer.model, graph, contents))
+
+
+def _endless(trainer: Trainer, order: Tensor) -> Iterator[list[Batch]]:
+    """Batches of the trainer's first epoch, again and again."""
+    while True:
+        yield from trainer.batches(order)
 
 
 def _gpu_shares(

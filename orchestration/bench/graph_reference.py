@@ -22,7 +22,7 @@ from graph.csr import Csr
 from graph.edges import EDGE_FEATURES
 from graph.gatv2 import NEGATIVE_SLOPE
 from graph.model import TasteEncoder, unit
-from graph.objective import link_loss
+from graph.objective import LOWEST, Candidates
 
 os.environ.setdefault("DGLBACKEND", "pytorch")  # Unset, dgl prints advice and writes a file.
 
@@ -52,6 +52,8 @@ class ReferenceLoop:
 
         self.config, self.graph, self.contents, self.sampler = config, graph, contents, sampler
         self.model = model.train()
+        for table in (model.table, model.item_bias):
+            table.sparse = False  # torch's Adam takes no other gradients.
         dim, heads = config.encoder.dim, config.encoder.heads
         self.layers = nn.ModuleList(
             GATv2Conv(
@@ -109,7 +111,7 @@ class ReferenceLoop:
             self.model.item_vectors(x_Md, inputs)[asked],
             self.model.item_prior(inputs)[asked],
         )
-        loss = link_loss(logits, candidates)
+        loss = dense_link_loss(logits, candidates)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
@@ -134,6 +136,29 @@ class ReferenceLoop:
         scaled = self.model.edge_scale(edge)
         out: Tensor = self.layers[number](nodes, torch.stack([here, there]), scaled)
         return out
+
+
+def dense_link_loss(logit_BC: Tensor, candidates: Candidates) -> Tensor:
+    """`graph.objective.link_loss` of logits, as its formula reads: over all users and candidates.
+
+    Raises:
+        IndexError: An edge is not among the logits.
+    """
+    positive_BC = _marked(logit_BC, candidates.positive_2P)
+    excluded_BC = _marked(logit_BC, candidates.edge_2K) | positive_BC
+    negatives = (logit_BC - candidates.log_q_C).masked_fill(excluded_BC, -torch.inf)
+    log_negatives = torch.logsumexp(negatives, dim=1, keepdim=True)
+    # -log(e^p / (e^p + sum of negatives)); finite also where a user knows every candidate.
+    cost_BC = nn.functional.softplus(log_negatives.clamp(min=LOWEST) - logit_BC)
+    count = positive_BC.sum(dim=1)
+    per_user = (cost_BC * positive_BC).sum(dim=1) / count.clamp(min=1)
+    return per_user.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _marked(logit_BC: Tensor, edge_2K: Tensor) -> Tensor:
+    table = torch.zeros(logit_BC.shape, dtype=torch.bool, device=logit_BC.device)
+    table[edge_2K[0], edge_2K[1]] = True
+    return table
 
 
 def _columns(rows: Csr) -> tuple[Tensor, Tensor, Tensor]:

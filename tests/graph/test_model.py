@@ -35,10 +35,15 @@ def model(small: Small) -> TasteEncoder:
     return new_encoder(SMALL, small.training_graph(), small.contents).eval()
 
 
+def inputs(x_Md: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Of all subreddits of the batch, those that are inputs."""
+    return x_Md[: len(batch.below.slot_RF)]
+
+
 def encode(model: TasteEncoder, batch: Batch) -> Encoded:
     x_Md = model.describe(batch.subreddits)
-    h_Md = model.gather_users(x_Md, batch.users_below, batch.below)
-    return model.gather_subreddits(h_Md, batch.subreddits, batch.seeds, batch.near)
+    h_Nd = model.gather_users(inputs(x_Md, batch), batch.users_below, batch.below)
+    return model.gather_subreddits(h_Nd, batch.subreddits, batch.seeds, batch.near)
 
 
 def test_outputs_are_unit_and_attention_is_a_share(model: TasteEncoder, batch: Batch) -> None:
@@ -159,9 +164,9 @@ def ablated(small: Small, name: str) -> tuple[TasteEncoder, Batch]:
 def test_one_layer_reads_no_other_users(small: Small, model: TasteEncoder, batch: Batch) -> None:
     single, its = ablated(small, "one_layer")
     assert its.below.mask_RF.shape[1] == 0
-    x_Md = single.describe(its.subreddits)
-    assert torch.equal(single.gather_users(x_Md, its.users_below, its.below), x_Md)
-    both = model.describe(batch.subreddits)
+    x_Nd = inputs(single.describe(its.subreddits), its)
+    assert torch.equal(single.gather_users(x_Nd, its.users_below, its.below), x_Nd)
+    both = inputs(model.describe(batch.subreddits), batch)
     assert not torch.allclose(model.gather_users(both, batch.users_below, batch.below), both)
 
 
