@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -33,7 +34,8 @@ ScoreUsers = Callable[[Tensor], Tensor]
 class Result:
     """One model on one split: means over `num_users`.
 
-    `degree` says over which: those with so many input edges, or all.
+    `degree` says over which: those with so many input edges, or all. Of a model trained with
+    several seeds, metrics are means over them, and `spread` their standard deviations.
     """
 
     split: str
@@ -41,6 +43,8 @@ class Result:
     degree: str
     metrics: Mapping[str, float]
     num_users: int
+    num_seeds: int = 1
+    spread: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,30 @@ def evaluate_links(
             rows = user_metrics(held, Split.TEST, users, score)
             results += by_degree(split, model, rows, held.inputs.graph.by_user.degrees(users))
     return sorted(results, key=lambda result: list(groups).index(result.split))
+
+
+def over_seeds(runs: Sequence[Sequence[Result]]) -> list[Result]:
+    """The same models trained with several seeds as one result each: means and spreads.
+
+    Args:
+        runs: Of each seed, the same models on the same users.
+    """
+    if len(runs) == 1:
+        return list(runs[0])
+    results = []
+    for same in zip(*runs, strict=True):
+        by_metric = {name: [result.metrics[name] for result in same] for name in same[0].metrics}
+        if len({(result.split, result.model, result.degree) for result in same}) > 1:
+            raise ValueError(f"results of different models: {same}")
+        results.append(
+            replace(
+                same[0],
+                metrics={name: statistics.fmean(values) for name, values in by_metric.items()},
+                num_seeds=len(same),
+                spread={name: statistics.stdev(values) for name, values in by_metric.items()},
+            )
+        )
+    return results
 
 
 def sampled(users: Tensor, count: int, seed: int) -> Tensor:

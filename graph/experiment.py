@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graph.config import TrainConfig
-from graph.evaluate import SPLITS, Held, Result, ScoreUsers, encoder_scorer, evaluate_links
+from graph.evaluate import (
+    SPLITS,
+    Held,
+    Result,
+    ScoreUsers,
+    encoder_scorer,
+    evaluate_links,
+    over_seeds,
+)
 from graph.model import TasteEncoder
 from graph.prepare import make_sampler, new_encoder, sampler_config, training_graph
 from graph.training import Trainer
@@ -86,7 +94,10 @@ class Compared:
 
 
 def compare(
-    held: Held, config: TrainConfig, watch: Callable[[str], Watch] | None = None
+    held: Held,
+    config: TrainConfig,
+    watch: Callable[[str], Watch] | None = None,
+    seeds: Sequence[int] = (),
 ) -> Compared:
     """Train the encoder and its ablations on a split and rank them beside the baselines.
 
@@ -94,19 +105,40 @@ def compare(
         held: With validation edges, by which baselines and filter are chosen.
         config: Of the encoder; its ablations are trained in turn.
         watch: Makes the watch of a variant from its name.
+        seeds: Of training: every encoder once with each; the config's alone if empty. All choices
+            are those of the first.
     """
     seed, watch = config.seed, watch or (lambda _: lambda *_: None)
-    main = train_encoder(held, config, watch(MAIN_VARIANT))
+    first, *others = [replace(config, seed=number) for number in (seeds or (seed,))]
+    main = train_encoder(held, first, watch(_label(MAIN_VARIANT, first)))
     fits = tune(held, seed)
-    encoder = encoder_scorer(main.model, held, seed)
+    encoder = encoder_scorer(main.model, held, first.seed)
     choices = Choices(fits=fits, hybrid=tune_hybrid(held, encoder, fits, seed))
-    results = rank_baselines(held, choices, seed) + rank_encoder(
-        held, main.model, choices, seed=seed
-    )
-    for name in config.ablations:
-        ablated = train_encoder(held, config.ablated(name), watch(name))
-        results += rank_encoder(held, ablated.model, choices, seed=seed, name=name)
+    runs = [_ranked(held, main, first, choices, watch)]
+    for other in others:
+        again = train_encoder(held, other, watch(_label(MAIN_VARIANT, other)))
+        runs.append(_ranked(held, again, other, choices, watch))
+    results = rank_baselines(held, choices, seed) + over_seeds(runs)
     return Compared(results=results, main=main, choices=choices)
+
+
+def _ranked(
+    held: Held,
+    main: Trained,
+    config: TrainConfig,
+    choices: Choices,
+    watch: Callable[[str], Watch],
+) -> list[Result]:
+    """The encoder and its ablations of one seed."""
+    results = rank_encoder(held, main.model, choices, seed=config.seed)
+    for name in config.ablations:
+        ablated = train_encoder(held, config.ablated(name), watch(_label(name, config)))
+        results += rank_encoder(held, ablated.model, choices, seed=config.seed, name=name)
+    return results
+
+
+def _label(name: str, config: TrainConfig) -> str:
+    return f"{name}, seed {config.seed}"
 
 
 def rank_baselines(

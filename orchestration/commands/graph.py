@@ -82,6 +82,13 @@ def evaluate(
         list[str] | None, typer.Option("--set", help="Override, e.g. `--set train.epochs=10`.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of splits and training.")] = 0,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            help="Of training, separated by commas, e.g. 0,1,2: the encoder and each ablation are "
+            "trained with all of them; means and spreads are told. Empty: --seed alone."
+        ),
+    ] = "",
     out: Annotated[Path | None, typer.Option(help="Write all figures to this JSON file.")] = None,
 ) -> None:
     """Rank the encoder, its ablations and all baselines on held-out edges of a graph.
@@ -95,15 +102,18 @@ def evaluate(
     names = tuple(name for name in splits.split(",") if name) or SPLITS
     if set(names) - set(SPLITS):
         raise ConfigError(f"--splits {splits!r}: expected some of {', '.join(SPLITS)}")
+    numbers = _numbers(seeds)
     config, run, console = _train_config(root, seed, settings), Run(root=root), Console()
     figures: dict[str, Any] = {}
     results: list[Result] = []
     if set(names) - {"time"}:
-        compared, figures["deletion"] = _by_user(run, config, console)
+        compared, figures["deletion"] = _by_user(run, config, numbers, console)
         results += [result for result in compared.results if result.split in names]
         figures["choices"] = asdict(compared.choices)
     if "time" in names:
-        found, figures["time"] = _by_time(run, config, cutoff, console, required=bool(splits))
+        found, figures["time"] = _by_time(
+            run, config, numbers, cutoff, console, required=bool(splits)
+        )
         results += found
     figures["links"] = [asdict(result) for result in results]
     figures["images"] = _image_figures(run)
@@ -134,7 +144,18 @@ def _watch(console: Console, split: str) -> Any:
     return of
 
 
-def _by_user(run: Run, config: TrainConfig, console: Console) -> tuple[Compared, dict[str, Any]]:
+def _numbers(seeds: str) -> tuple[int, ...]:
+    numbers = tuple(int(word) for word in seeds.split(",") if word.strip().isdecimal())
+    if len(numbers) != len([word for word in seeds.split(",") if word]):
+        raise ConfigError(f"--seeds {seeds!r}: expected whole numbers, separated by commas")
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"--seeds {seeds!r}: expected each once")
+    return numbers
+
+
+def _by_user(
+    run: Run, config: TrainConfig, seeds: Sequence[int], console: Console
+) -> tuple[Compared, dict[str, Any]]:
     from graph.deletion import deletion_shift
     from graph.evaluate import Held
     from graph.experiment import compare
@@ -150,13 +171,19 @@ def _by_user(run: Run, config: TrainConfig, console: Console) -> tuple[Compared,
         held = Held.of(graph, make_splits(graph, config), features, Path(folder, "views"))
         for model, reason in left_out(held.training.graph).items():
             console.print(f"{model} is left out: {reason}")
-        compared = compare(held, config, _watch(console, "by user"))
+        compared = compare(held, config, _watch(console, "by user"), seeds)
         shifts = deletion_shift(compared.main.model, held.inputs, removed=REMOVED, seed=config.seed)
     return compared, shifts
 
 
 def _by_time(
-    run: Run, config: TrainConfig, cutoff: str, console: Console, *, required: bool
+    run: Run,
+    config: TrainConfig,
+    seeds: Sequence[int],
+    cutoff: str,
+    console: Console,
+    *,
+    required: bool,
 ) -> tuple[list[Result], dict[str, Any]]:
     import polars as pl
 
@@ -186,7 +213,7 @@ def _by_time(
         store, counts = split_by_time(rows, month, GraphConfig().half_life_days, Path(folder))
         views = Path(folder, "views")
         held = Held.of(store, make_splits(store, config), no_features(store), views)
-        compared = compare(held, config, _watch(console, f"before {month}"))
+        compared = compare(held, config, _watch(console, f"before {month}"), seeds)
     found = [replace(r, split="time") for r in compared.results if r.split == "transductive"]
     return found, {"cutoff": month, **counts, "choices": asdict(compared.choices)}
 
@@ -245,10 +272,14 @@ def _print_links(results: Sequence[Result], console: Console) -> None:
             table.add_column(name, justify="right")
         by_degree = {(r.model, r.degree): r.metrics["ndcg_at_20"] for r in chosen}
         for result in overall:
-            values = list(result.metrics.values())
-            values += [by_degree[result.model, degree] for degree in degrees]
-            table.add_row(result.model, *(f"{value:.4f}" for value in values))
+            cells = [_cell(value, result.spread.get(n)) for n, value in result.metrics.items()]
+            cells += [f"{by_degree[result.model, degree]:.4f}" for degree in degrees]
+            table.add_row(result.model, *cells)
         console.print(table)
+
+
+def _cell(mean: float, spread: float | None) -> str:
+    return f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"
 
 
 def _print_diagnostics(figures: dict[str, Any], console: Console) -> None:

@@ -17,7 +17,9 @@ from graph.model import (
     SubredditInputs,
     TasteEncoder,
     UserInputs,
+    compiled_agreement,
     content_features,
+    tensor_agreement,
     unit,
 )
 from graph.prepare import new_encoder
@@ -144,6 +146,21 @@ def test_content_features_on_a_drawn_neighbourhood() -> None:
     }
     columns = torch.tensor([expected[name] for name in CONTENT_FEATURES]).T
     torch.testing.assert_close(made, columns)
+
+
+def test_compiled_agreement_is_that_of_tensors() -> None:
+    torch.manual_seed(0)
+    image_MD, text_MD, own_BD = (unit(torch.randn(size, 6)) for size in (9, 9, 20))
+    image_MD[2], text_MD[3], own_BD[4:] = 0, 0, 0
+    mask = torch.rand(20, 5) < 0.5
+    mask[0], mask[1] = True, False
+    slot = torch.where(mask, torch.randint(9, (20, 5)), 0)
+    near = Neighbourhood(slot_RF=slot, mask_RF=mask, edge_RFE=torch.zeros(20, 5, 1))
+    found = compiled_agreement(image_MD, text_MD, own_BD, near)
+    expected = tensor_agreement(image_MD, text_MD, own_BD, near)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert theirs[mask].any()
+        torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-6, rtol=1e-5)
 
 
 def test_standardise_leaves_constant_columns_and_cuts_outliers() -> None:

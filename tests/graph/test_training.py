@@ -173,6 +173,32 @@ def test_a_resumed_run_equals_an_undisturbed_one(held: Held, graph: TrainingGrap
     assert_same(resumed.model.state_dict(), steady.model.state_dict())
 
 
+def test_batches_made_ahead_are_those_of_their_turn(held: Held, graph: TrainingGraph) -> None:
+    learner = trainer(held, graph)
+    order = learner.plan.order(graph.users, 0, 0)
+    found = list(learner.batches(order))
+    assert len(found) == learner.plan.steps_per_epoch > 1
+    for step, batches in enumerate(found):
+        for chunk, batch in zip(learner.chunks, batches, strict=True):
+            expected = make_batch(
+                graph,
+                held.training.contents,
+                order[step, chunk],
+                epoch=0,
+                step=step * learner.plan.chunks_per_step + chunk,
+                num_uniform=SMALL.uniform_negatives,
+            )
+            assert torch.equal(batch.near.edge_RFE, expected.near.edge_RFE)
+            assert torch.equal(batch.candidates.edge_2K, expected.candidates.edge_2K)
+
+
+def test_losses_hold_no_gradients_in_memory(held: Held, graph: TrainingGraph) -> None:
+    learner = trainer(held, graph)
+    order = learner.plan.order(graph.users, 0, 0)
+    losses = learner.step(0, next(learner.batches(order)))
+    assert losses.untyped_storage().nbytes() == losses.nbytes
+
+
 def test_without_weight_the_image_head_is_not_trained(held: Held, graph: TrainingGraph) -> None:
     learner = trainer(held, graph, replace(SMALL, image_weight=0.0))
     before = learner.model.projection.weight.detach().clone()

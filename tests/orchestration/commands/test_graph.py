@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -78,8 +79,36 @@ def test_evaluate_ranks_everything_on_three_splits(root: Path, tmp_path: Path) -
     assert figures["time"]["cutoff"] == "2019-12"
     assert set(figures["deletion"]) == {"attention", "activity", "random"}
     assert "subreddits removed by" in said
+    assert {row["num_seeds"] for row in figures["links"]} == {1}
     with pytest.raises(ConfigError, match="--splits 'random'"):
         invoke("evaluate", "--root", str(root), "--splits", "random")
+
+
+@pytest.mark.slow
+def test_evaluate_tells_mean_and_spread_over_seeds(root: Path, tmp_path: Path) -> None:
+    small_run = ("--set", "train.epochs=2", "--set", "train.encoder.dim=16")
+    words = ("evaluate", "--root", str(root), "--splits", "transductive", *small_run)
+    words += ("--set", "train.ablations=one_layer")
+
+    def links(*more: str) -> dict[tuple[str, str], dict[str, Any]]:
+        out = tmp_path / "figures.json"
+        said = invoke(*words, "--out", str(out), *more)
+        assert ("±" in said) == ("--seeds" in more)
+        return {(r["model"], r["degree"]): r for r in json.loads(out.read_text())["links"]}
+
+    single, both = links(), links("--seeds", "0,1")
+    for model in ("gat", "one_layer"):
+        found = both[model, "all"]
+        assert found["num_seeds"] == 2
+        # Of two seeds the deviation is the distance from the mean, times the root of two.
+        for name, value in single[model, "all"]["metrics"].items():
+            apart = abs(value - found["metrics"][name]) * 2**0.5
+            assert found["spread"][name] == pytest.approx(apart, abs=1e-9)
+        assert any(found["spread"].values())
+    assert both["ease", "all"] == single["ease", "all"]
+    for wrong in ("0,x", "1,1"):
+        with pytest.raises(ConfigError, match=f"--seeds '{wrong}'"):
+            invoke(*words, "--seeds", wrong)
 
 
 def test_images_are_compared_among_a_sample_of_the_users(
