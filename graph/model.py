@@ -298,7 +298,10 @@ class TasteEncoder(nn.Module):
         near: Neighbourhood,
     ) -> Tensor:
         """direction_BD of `Encoded`, from what `mix` gives."""
-        seen = (subreddits.image_MD[near.slot_RF] * attention_BF[..., None]).sum(dim=1)
+        images = subreddits.image_MD
+        seen = nn.functional.embedding_bag(
+            near.slot_RF, images, per_sample_weights=attention_BF.to(images.dtype), mode="sum"
+        )
         gate = MAX_OWN_WEIGHT * self.own_gate(users.num_images_N[:, None].log1p()).sigmoid()
         projected = self.projection(self.shed(hidden_Bd))
         return unit(unit(seen) + gate * users.image_ND + projected)
