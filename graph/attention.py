@@ -42,7 +42,9 @@ class FusedAttention(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """One pass over the slots that are not masked."""
         added = left.new_zeros(0, 0) if bias is None else bias
-        projection = torch.nn.functional.pad(weight.detach().T, (0, 0, 0, -len(weight.T) % TOGETHER))
+        projection = torch.nn.functional.pad(
+            weight.detach().T, (0, 0, 0, -len(weight.T) % TOGETHER)
+        )
         tensors = [x.detach().contiguous() for x in (left, right, edge, projection, att)]
         rest = [x.detach().contiguous() for x in (slot, mask, added)]
         arrays = [x.numpy() for x in (*tensors, *rest)]

@@ -167,9 +167,7 @@ def make_batch(
             image_ND=parts.input_BD,
             num_images_N=parts.num_input_B,
         ),
-        near=Neighbourhood(
-            slot_RF=block.slot_BF, mask_RF=block.mask_BF, edge_RFE=edge_BFE
-        ),
+        near=Neighbourhood(slot_RF=block.slot_BF, mask_RF=block.mask_BF, edge_RFE=edge_BFE),
         candidates=candidates,
         candidate_slot=candidate_slot,
         image_target_BD=parts.target_BD,
@@ -187,9 +185,7 @@ def _joined(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([first, second[is_new]]), torch.where(is_new, place, slot)
 
 
-def _below(
-    by_subreddit: Csr, contents: Contents, block: Block
-) -> tuple[Neighbourhood, UserInputs]:
+def _below(by_subreddit: Csr, contents: Contents, block: Block) -> tuple[Neighbourhood, UserInputs]:
     ends = by_subreddit.neighbours[block.edge_NG].to(torch.int64)
     # User 0 stands where everything is masked, so that there is always a row to point at.
     users, slot = torch.where(block.mask_NG, ends, 0).unique(return_inverse=True)

@@ -17,8 +17,8 @@ LOWEST = -1e4  # Stands for the log of nothing: finite, so that costs and gradie
 class Candidates:
     """Subreddits that every user of a batch is scored against, each once.
 
-    Axes: C candidates, P edges to predict, K edges. A column of a pair of rows is (user, candidate),
-    as their positions; columns ascend by user.
+    Axes: C candidates, P edges to predict, K edges. A column of a pair of rows is (user,
+    candidate), as their positions; columns ascend by user.
 
     Args:
         subreddits: int64 [C], distinct: targets of the batch and uniform draws.
@@ -66,21 +66,44 @@ def link_loss(
 
     Source: Yi et al. 2019 (logQ), and "Correcting the LogQ Correction", arXiv:2507.09331.
     """
+    scored = _scored(candidates, len(query_Bd))
+    offset_C = prior_C - candidates.log_q_C
+    loss: Tensor = _ContrastiveLoss.apply(query_Bd[scored.user_A], answer_Cd, offset_C, scored)
+    return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """The users with positives, A of them: nobody else is in the mean, so nobody else is scored.
+
+    Args:
+        user_A: int64, their positions in the batch.
+        positive_2P, edge_2K: As in `Candidates`, positions of users being those in `user_A`.
+        weight_P: float, of each positive in the loss.
+        log_q_P: float, of its candidate.
+    """
+
+    user_A: Tensor
+    positive_2P: Tensor
+    edge_2K: Tensor
+    weight_P: Tensor
+    log_q_P: Tensor
+
+
+def _scored(candidates: Candidates, num_users: int) -> _Scored:
     user, row, count = candidates.positive_2P[0].unique_consecutive(
         return_inverse=True, return_counts=True
     )
-    weight = 1.0 / (count[row] * max(len(user), 1)).to(query_Bd.dtype)
-    place = torch.full((len(query_Bd),), -1, device=row.device).index_copy(
-        0, user, torch.arange(len(user), device=row.device)
-    )
-    owner, known = place[candidates.edge_2K[0]], candidates.edge_2K[1]
-    asked = owner >= 0  # Users without positives are not in the mean, so not scored at all.
-    positive = torch.stack([row, candidates.positive_2P[1]])
-    edge = torch.stack([owner[asked], known[asked]])
-    offset_C = prior_C - candidates.log_q_C
-    log_q_P = candidates.log_q_C[positive[1]]
-    return _ContrastiveLoss.apply(  # type: ignore[no-any-return]
-        query_Bd[user], answer_Cd, offset_C, positive, edge, log_q_P, weight
+    place = torch.full((num_users,), -1, device=user.device)
+    place[user] = torch.arange(len(user), device=user.device)
+    owner = place[candidates.edge_2K[0]]
+    is_scored = owner >= 0
+    return _Scored(
+        user_A=user,
+        positive_2P=torch.stack([row, candidates.positive_2P[1]]),
+        edge_2K=torch.stack([owner[is_scored], candidates.edge_2K[1][is_scored]]),
+        weight_P=1.0 / (count[row] * max(len(user), 1)).to(candidates.log_q_C.dtype),
+        log_q_P=candidates.log_q_C[candidates.positive_2P[1]],
     )
 
 
@@ -89,34 +112,25 @@ class _ContrastiveLoss(torch.autograd.Function):
     would be written and read a dozen times, and most of a step is that."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        answer: Tensor,
-        offset: Tensor,
-        positive: Tensor,
-        edge: Tensor,
-        log_q: Tensor,
-        weight: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, answer: Tensor, offset: Tensor, scored: _Scored) -> Tensor:
         """The loss; its gradients for when they are asked for."""
+        # The offset is a dimension more, in which every query is one.
         query = torch.cat([query, torch.ones_like(query[:, :1])], dim=1)
         answer = torch.cat([answer, offset[:, None]], dim=1)
         by_query, by_answer = torch.zeros_like(query), torch.zeros_like(answer)
         loss = query.new_zeros(())
         rows = max(1, SCORES_AT_ONCE // max(1, len(answer)))
         cuts = torch.arange(0, len(query) + rows, rows, device=query.device)
-        of_positive = torch.searchsorted(positive[0].contiguous(), cuts).tolist()
-        of_edge = torch.searchsorted(edge[0].contiguous(), cuts).tolist()
+        (owner, asked), (holder, known) = scored.positive_2P, scored.edge_2K
+        positives = torch.searchsorted(owner, cuts).tolist()
+        edges = torch.searchsorted(holder, cuts).tolist()
         for part, start in enumerate(range(0, len(query), rows)):
-            p = slice(of_positive[part], of_positive[part + 1])
-            e = slice(of_edge[part], of_edge[part + 1])
-            some = query[start : start + rows]
+            p, e = slice(*positives[part : part + 2]), slice(*edges[part : part + 2])
+            some, here = query[start : start + rows], (owner[p] - start, asked[p])
             score = some @ answer.T
-            here = (positive[0, p] - start, positive[1, p])
-            logit = score[here] + log_q[p]
-            score[edge[0, e] - start, edge[1, e]] = -torch.inf
-            loss += _contrast(score, here, logit, weight[p])
+            logit = score[here] + scored.log_q_P[p]
+            score[holder[e] - start, known[e]] = -torch.inf
+            loss += _contrast(score, here, logit, scored.weight_P[p])
             by_query[start : start + rows] = score @ answer
             by_answer += score.T @ some
         ctx.save_for_backward(by_query[:, :-1], by_answer[:, :-1], by_answer[:, -1])
@@ -125,7 +139,7 @@ class _ContrastiveLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Those of the forward pass, scaled."""
-        return *(grads[0] * found for found in ctx.saved_tensors), None, None, None, None
+        return *(grads[0] * found for found in ctx.saved_tensors), None
 
 
 def _contrast(

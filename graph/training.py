@@ -138,14 +138,17 @@ def chunk_gradient(
     model.zero_grad(set_to_none=True)
     total, losses = chunk_loss(model, batch, image_weight)
     total.backward()
-    parameters = list(model.parameters())
-    flat = losses.new_zeros(sum(p.numel() for p in parameters) + len(losses))
-    sizes = [*(p.numel() for p in parameters), len(losses)]
+    sizes = [*(p.numel() for p in model.parameters()), NUM_LOSSES]
+    flat = losses.new_zeros(sum(sizes))
     *parts, last = flat.split(sizes)
     last.copy_(losses)
-    for parameter, part in zip(parameters, parts, strict=True):
-        if parameter.grad is not None:
-            part.view_as(parameter).add_(parameter.grad)
+    for parameter, part in zip(model.parameters(), parts, strict=True):
+        gradient, into = parameter.grad, part.view_as(parameter)
+        if gradient is not None and gradient.is_sparse:  # rows of a table
+            rows = gradient.coalesce()
+            into.index_copy_(0, rows.indices()[0], rows.values())
+        elif gradient is not None:
+            into.copy_(gradient)
     return flat
 
 
@@ -276,7 +279,7 @@ class Trainer:
         *gradients, losses = total.split(sizes)
         for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
-        clip(total[: -NUM_LOSSES])
+        clip(total[:-NUM_LOSSES])
         share = self._lr_share(self.epoch * self.plan.steps_per_epoch + step)
         for group, peak in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
             group["lr"] = peak * share

@@ -117,6 +117,7 @@ FLOW = (
         writes=(CHECKPOINT, TRAINING_CURVES, LINK_METRICS),
         ray=True,
         resumable=True,
+        version=2,
         keepable=True,
     ),
     Step(
@@ -126,7 +127,7 @@ FLOW = (
         writes=(USER_EMBEDDINGS, SALIENT_SUBREDDITS),
         ray=True,
         resumable=True,
-        version=2,
+        version=3,
     ),
     Step(
         name="build_evidence",
