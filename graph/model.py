@@ -74,7 +74,7 @@ class SubredditInputs(_OnDevice):
     image_MD: Tensor
     stats_MK: Tensor
 
-    def rows(self, index: Tensor) -> SubredditInputs:
+    def rows(self, index: Tensor | slice) -> SubredditInputs:
         """Of some of them."""
         return SubredditInputs(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 

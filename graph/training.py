@@ -115,7 +115,7 @@ def chunk_loss(model: TasteEncoder, batch: Batch, image_weight: float) -> tuple[
     with mixed_precision(model.device):
         x_Md = model.describe(batch.subreddits)
         h_Nd = model.gather_users(x_Md[:inputs], batch.users_below, batch.below)
-        read = (batch.subreddits, batch.seeds, batch.near)
+        read = (batch.subreddits.rows(slice(inputs)), batch.seeds, batch.near)
         hidden_Bd, attention_BF = model.mix(h_Nd, *read)
         answers = model.item_vectors(x_Md.index_select(0, slot), batch.subreddits.rows(slot))
         if image_weight:

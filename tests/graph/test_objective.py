@@ -88,7 +88,7 @@ def test_link_loss_and_gradients_are_those_of_the_formula(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users, count, dim = 14, 9, 4
-    monkeypatch.setattr(objective, "SCORES_AT_ONCE", rows * count)
+    monkeypatch.setitem(objective.SCORES_AT_ONCE, "cpu", rows * count)
     torch.manual_seed(0)
     edge_BC = torch.rand(users, count) < 0.4
     edge_BC[3], edge_BC[5] = True, False
