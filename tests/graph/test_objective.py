@@ -98,7 +98,7 @@ def test_link_loss_and_gradients_are_those_of_the_formula(
     of = candidates(positive_BC.tolist(), edge_BC.tolist(), (-3 * torch.rand(count)).tolist())
     query, answer, prior = torch.randn(users, dim), torch.randn(count, dim), torch.randn(count)
     inputs = [x.requires_grad_() for x in (query, answer, prior)]
-    found = link_loss(*inputs, of)
+    found = link_loss(query, answer, prior, of)
     expected = dense_link_loss(query @ answer.T + prior, of)
     torch.testing.assert_close(found, expected)
     for ours, theirs in zip(

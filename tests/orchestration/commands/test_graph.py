@@ -87,8 +87,8 @@ def test_evaluate_ranks_everything_on_three_splits(root: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_evaluate_tells_mean_and_spread_over_seeds(root: Path, tmp_path: Path) -> None:
     small_run = ("--set", "train.epochs=2", "--set", "train.encoder.dim=16")
-    words = ("evaluate", "--root", str(root), "--splits", "transductive", *small_run)
-    words += ("--set", "train.ablations=one_layer")
+    few = ("--set", "train.ablations=one_layer")
+    words = ("evaluate", "--root", str(root), "--splits", "transductive", *small_run, *few)
 
     def links(*more: str) -> dict[tuple[str, str], dict[str, Any]]:
         out = tmp_path / "figures.json"
