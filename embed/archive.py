@@ -26,6 +26,8 @@ PLACE_SCHEMA = {
     "row_group": pl.Int32(),
     "row": pl.Int32(),
 }
+# `failed`: the host did not answer with success; `order`: of the shard.
+ANSWER_SCHEMA = {**PLACE_SCHEMA, "failed": pl.Boolean(), "order": pl.Int32()}
 TAR = ".tar"
 HELD_BYTES = 128_000_000
 PART_ROWS = 64  # Of a row group larger than that: writers' defaults make groups of a whole shard.
@@ -92,25 +94,36 @@ def locate(files: Sequence[Path], urls: pl.Series) -> pl.DataFrame:
 
 
 def search(files: Sequence[Path], urls: pl.Series) -> Located:
-    """Where each of `urls` lies, and which shards are damaged.
-
-    A url that lies in several places is taken where the host answered with success, else from the
-    first of `files`. Urls that lie nowhere have no row.
-    """
+    """Where each of `urls` lies (`best`), and which shards are damaged; no row if nowhere."""
     wanted = urls.unique().to_frame("url")
-    found = [pl.DataFrame(schema={**PLACE_SCHEMA, "failed": pl.Boolean(), "order": pl.Int32()})]
-    damaged = {}
+    damaged: dict[str, str] = {}
+    found = [part.join(wanted, on="url", how="semi") for part in answers(files, damaged)]
+    return Located(
+        places=best(pl.concat([pl.DataFrame(schema=ANSWER_SCHEMA), *found])), damaged=damaged
+    )
+
+
+def answers(files: Sequence[Path], damaged: dict[str, str]) -> Iterator[pl.DataFrame]:
+    """All answers in shards, part by part: `ANSWER_SCHEMA`.
+
+    Args:
+        files: The shards.
+        damaged: Takes those that cannot be read to their end, and what is wrong.
+    """
     for order, file in enumerate(files):
+        place = pl.lit(str(file)).alias("file"), pl.lit(order, pl.Int32()).alias("order")
         try:
             for part in shard_answers(file):
-                here = part.join(wanted, on="url", how="semi")
-                place = pl.lit(str(file)).alias("file"), pl.lit(order, pl.Int32()).alias("order")
-                found.append(here.with_columns(*place).select(found[0].columns))
+                yield part.with_columns(*place).select(*ANSWER_SCHEMA)
         except (DamagedShardError, pa.ArrowException, OSError) as error:
             damaged[str(file)] = str(error)
-    order_by = ["url", "failed", "order", "row_group", "row"]
-    places = pl.concat(found).sort(order_by).unique("url", keep="first", maintain_order=True)
-    return Located(places=places.drop("failed", "order"), damaged=damaged)
+
+
+def best(found: pl.DataFrame) -> pl.DataFrame:
+    """Of each url the place to take it from (`PLACE_SCHEMA`): where the host answered with success,
+    else in the first shard."""
+    ordered = found.sort("url", "failed", "order", "row_group", "row")
+    return ordered.unique("url", keep="first", maintain_order=True).select(*PLACE_SCHEMA)
 
 
 def shard_answers(file: Path) -> Iterator[pl.DataFrame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,30 +17,31 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 
-from embed.archive import archive_files, search
+from embed.archive import archive_files
 from embed.bodies import Sources, kept_files
+from embed.buckets import in_order
 from embed.clip import Clip, clip_identity, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
 from embed.hosts import MAIN_HOSTS, HostLimits, Hosts, parse_host_limits
-from embed.once import share_over_shards
 from embed.outcomes import Outcome
 from embed.pixels import VERSION
+from embed.places import KEPT_SCHEMA, place_images
 from embed.shards import (
+    ORDER,
     Plan,
     clear_unfinished,
-    distinct_images,
     finished_shards,
     plan_shards,
     settled,
     total_by_status,
 )
+from embed.sharing import share_over_shards
 from embed.tables import IMAGE_EMBEDDINGS
 from embed.worker import EmbedShards, WorkerSettings
 from pipelines.contract import Counts, Run
 from pipelines.tables import MEDIA
 
-KEPT_SCHEMA = pl.Schema({"image_id": pl.String(), "kept_file": pl.String(), "kept_row": pl.Int64()})
 # A table made under other limits keeps its embeddings, but not the statuses that limits decide.
 LIMITS = ("max_pixels", "max_bytes")
 
@@ -73,32 +75,33 @@ def embed_images(
         compile_batch=resources.batch_images if resources.compile else 0,
     )
     metadata = file_metadata(config, resources)
-    media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
-    images = distinct_images(media)
-    posted, images = images.select("image_id", "created_utc"), images.drop("created_utc")
+    media = MEDIA.dataset(run)
     archived = archive_files(Path(config.archive)) if config.archive else []
-    kept = published_rows(run, metadata, config)
-    rows, damaged = place_rows(images, archived, kept, kept_before(resources))
-    plans = plan_shards(rows, config.shard_images, made_with(config, archived, metadata))
-
     folder = run.staged(IMAGE_EMBEDDINGS)
+    work = scratch(folder)
+    published, kept = published_rows(run, metadata, config), kept_before(resources)
+    placed = place_images(media, published, archived, kept, work / "places")
+    made_from = made_with(config, archived, metadata)
+    rows = in_order(placed.rows, ORDER, work / "ordered")
+    plans = plan_shards(rows, config.shard_images, made_from, work)
+    placed.rows.remove()
     clear_unfinished(folder, plans)
     done = sum(manifest.num_images for manifest in finished_shards(folder, plans))
-    run.progress(done, images.height, "images")
+    num_images = sum(plan.num_images for plan in plans.values())
+    run.progress(done, num_images, "images")
     worker = {
         "load": load_here,
-        "settings": worker_settings(config, resources, scratch=scratch(folder)),
+        "settings": worker_settings(config, resources, scratch=work),
         "metadata": metadata,
     }
-    for num_images in embed_shards(plans, folder, resources, worker):
-        done += num_images
-        run.progress(done, images.height, "images")
+    for num_made in embed_shards(plans, folder, resources, worker):
+        done += num_made
+        run.progress(done, num_images, "images")
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
     bits = config.near_duplicate_bits
-    num_shared = share_over_shards(folder, bits, kept["image_id"], posted)
-    num_media = media.select(pl.len()).collect().item()
-    return count(folder, plans, num_media, num_shared, damaged)
+    num_shared = share_over_shards(folder, bits, placed.posted, work / "sharing")
+    return count(folder, plans, media.count_rows(), num_shared, placed.damaged)
 
 
 def threads_beside_gpus(nodes: Sequence[Mapping[str, Any]], gpus_per_actor: float) -> int:
@@ -160,12 +163,11 @@ def file_metadata(config: EmbedConfig, resources: EmbedResources) -> dict[str, s
     return {**identity.metadata(), **made_by, **limits}
 
 
-def published_rows(run: Run, metadata: Mapping[str, str], config: EmbedConfig) -> pl.DataFrame:
-    """Where rows that can be kept lie in the table published before: `KEPT_SCHEMA`."""
-    found = [pl.DataFrame(schema=KEPT_SCHEMA)]
-    if config.revalidate:
-        return found[0]
-    for file in IMAGE_EMBEDDINGS.files(run):
+def published_rows(
+    run: Run, metadata: Mapping[str, str], config: EmbedConfig
+) -> Iterator[pl.DataFrame]:
+    """Where rows that can be kept lie in the table published before: `KEPT_SCHEMA`, by file."""
+    for file in () if config.revalidate else IMAGE_EMBEDDINGS.files(run):
         written = pq.read_schema(file).metadata or {}
         differing = {k for k, v in metadata.items() if written.get(k.encode()) != v.encode()}
         if pq.read_schema(file).names != IMAGE_EMBEDDINGS.schema.names:
@@ -176,8 +178,7 @@ def published_rows(run: Run, metadata: Mapping[str, str], config: EmbedConfig) -
         frame = pl.read_parquet(file, columns=["image_id", "status"]).with_row_index("kept_row")
         kept = settled(frame, not differing & set(LIMITS), config.retry_failed)
         columns = pl.col("image_id"), pl.lit(str(file)).alias("kept_file"), pl.col("kept_row")
-        found.append(kept.select(*columns).cast(KEPT_SCHEMA))
-    return pl.concat(found)
+        yield kept.select(*columns).cast(KEPT_SCHEMA)
 
 
 def kept_before(resources: EmbedResources) -> list[Path]:
@@ -190,29 +191,11 @@ def kept_before(resources: EmbedResources) -> list[Path]:
     return kept_files(folder)
 
 
-def place_rows(
-    images: pl.DataFrame, archived: list[Path], published: pl.DataFrame, kept: list[Path]
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """Each image with where its bytes lie, and where its row lay before; and damaged shards.
-
-    Args:
-        images: Columns image_id, url.
-        archived: Shards of the archive.
-        published: `KEPT_SCHEMA`.
-        kept: Shards of answers kept by earlier runs, newest first. They grow while a run is under
-            way, so they decide neither the order nor the hash of its shards.
-    """
-    found = search(archived, images["url"])
-    held = search(kept, images["url"])
-    renamed = held.places.rename({name: f"held_{name}" for name in ("file", "row_group", "row")})
-    rows = images.join(found.places, on="url", how="left").join(renamed, on="url", how="left")
-    return rows.join(published, on="image_id", how="left"), found.damaged | held.damaged
-
-
 def scratch(folder: Path) -> Path:
-    """The folder of unfinished work beside that of finished shards; made if absent."""
+    """The folder of unfinished work beside that of finished shards, empty."""
     path = folder.parent / "plans"
-    path.mkdir(exist_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
     return path
 
 
@@ -235,7 +218,7 @@ def embed_shards(
 
     Args:
         plans: By part name.
-        folder: Where finished shards lie and go; plans are handed over in a folder beside it.
+        folder: Where finished shards lie and go.
         resources: Actors, their processors and GPUs.
         worker: Arguments of `EmbedShards`.
     """
@@ -243,13 +226,10 @@ def embed_shards(
     missing = {part: plan for part, plan in plans.items() if part not in finished}
     if not missing:
         return
-    planned = scratch(folder)
     jobs = []
     for part, plan in missing.items():
-        path = planned / f"{part}.parquet"
-        plan.rows.write_parquet(path)
-        job = {"part": part, "plan": str(path), "folder": str(folder), "made_from": plan.made_from}
-        jobs.append(pa.Table.from_pylist([job]))
+        told = {"plan": str(plan.path), "folder": str(folder), "made_from": plan.made_from}
+        jobs.append(pa.Table.from_pylist([{"part": part, **told}]))
     # The step reports progress itself.
     ray.data.DataContext.get_current().enable_progress_bars = False
     done = ray.data.from_arrow(jobs).map_batches(
@@ -279,15 +259,14 @@ def count(
     num_images = sum(manifest.num_images for manifest in manifests)
     by_status = total_by_status(manifests)
     metrics = {f"num_{status}": float(number) for status, number in by_status.items()}
-    kept = (plan.rows["kept_file"].count() for plan in plans.values())
-    metrics["num_kept"] = float(sum(kept))
+    metrics["num_kept"] = float(sum(plan.num_kept for plan in plans.values()))
     metrics["num_shared"] = float(num_shared)
     metrics["num_damaged_shards"] = float(len(damaged))
     metrics["share_ok"] = by_status.get(str(Outcome.OK), 0) / max(1, num_images)
     return Counts(
         rows_in=num_media,
         rows_out=num_images,
-        dropped={"same_image": num_media - sum(plan.rows.height for plan in plans.values())},
+        dropped={"same_image": num_media - sum(plan.num_images for plan in plans.values())},
         metrics=metrics,
         notes=dict(damaged),
     ).assert_balanced()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from embed.outcomes import LIMITED, TRANSIENT
 
 MANIFESTS = "_shards"
 ROW_COLUMNS = ("image_id", "url", "file", "row_group", "row")
+# As their archive lies; what it lacks comes last.
+ORDER = ("file", "row_group", "row", "image_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +51,19 @@ class ShardManifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one shard is to hold: its rows, and a hash of them and of all else it is made from."""
+    """What one shard is to hold.
 
-    rows: pl.DataFrame
+    Args:
+        path: Parquet file of its rows.
+        num_images: Rows.
+        num_kept: Rows that were embedded before.
+        made_from: Hash of the rows and of all else that the shard is made from.
+    """
+
+    path: Path
+    num_images: int
+    num_kept: int
     made_from: str
-
-
-def distinct_images(media: pl.LazyFrame) -> pl.DataFrame:
-    """One row an image, sorted: image_id, url (the least, should urls share an id), created_utc
-    (of its first posting)."""
-    first = media.group_by("image_id").agg(pl.col("url").min(), pl.col("created_utc").min())
-    return first.sort("image_id").collect(engine="streaming")
 
 
 def settled(
@@ -79,26 +83,43 @@ def settled(
 
 
 def plan_shards(
-    rows: pl.DataFrame, num_images: int, made_with: Mapping[str, str]
+    rows: Iterable[pl.DataFrame], num_images: int, made_with: Mapping[str, str], folder: Path
 ) -> dict[str, Plan]:
     """Shards by part name: consecutive rows, `num_images` each, the last maybe fewer.
 
-    Rows are taken in the order in which their archive lies, those that it lacks last, so that each
-    shard reads few row groups.
-
     Args:
-        rows: Columns `ROW_COLUMNS` and whatever else a worker wants.
+        rows: Columns `ROW_COLUMNS`, kept_file and whatever else a worker wants; in the order
+            `ORDER`, so that each shard reads few row groups.
         num_images: Rows a shard.
         made_with: All else that decides what a shard holds.
+        folder: Of the files of rows.
     """
-    ordered = rows.sort("file", "row_group", "row", "image_id", nulls_last=True)
+    told = json.dumps(dict(made_with), sort_keys=True).encode()
     plans = {}
-    for index, shard in enumerate(ordered.iter_slices(num_images)):
-        digest = hashlib.sha256(json.dumps(dict(made_with), sort_keys=True).encode())
+    for index, shard in enumerate(_slices(rows, num_images)):
+        digest = hashlib.sha256(told)
         for column in ROW_COLUMNS:
             digest.update(json.dumps(shard[column].to_list()).encode())
-        plans[f"part-{index:06d}"] = Plan(rows=shard, made_from=digest.hexdigest())
+        part = f"part-{index:06d}"
+        shard.write_parquet(folder / f"{part}.parquet")
+        plans[part] = Plan(
+            path=folder / f"{part}.parquet",
+            num_images=shard.height,
+            num_kept=shard["kept_file"].count(),
+            made_from=digest.hexdigest(),
+        )
     return plans
+
+
+def _slices(frames: Iterable[pl.DataFrame], num_rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows, `num_rows` at a time."""
+    left: list[pl.DataFrame] = []
+    for frame in frames:
+        rows = pl.concat([*left, frame])
+        whole = rows.height - rows.height % num_rows
+        yield from rows.head(whole).iter_slices(num_rows)
+        left = [rows.tail(rows.height - whole)]
+    yield from (rows for rows in left if rows.height)
 
 
 def finished_shards(folder: Path, plans: Mapping[str, Plan]) -> list[ShardManifest]:

@@ -10,9 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from embed.buckets import in_order
+from embed.places import place_images
+from embed.shards import ORDER
 from embed.tables import IMAGE_ARCHIVE, IMAGE_EMBEDDINGS
 from embed.tiny_clip.pictures import FACETS, Picture, draw
 from pipelines.contract import Run
@@ -129,6 +134,17 @@ def write_submissions(
     SUBMISSIONS.write(folder, pa.table(columns))
 
 
+def planned_rows(
+    media: pl.DataFrame, archived: Sequence[Path], folder: Path, published: Sequence[Path] = ()
+) -> pl.DataFrame:
+    """The rows of all shards that would be planned, in their order, from the columns image_id, url,
+    created_utc of MEDIA; `folder` takes what lies on disk meanwhile."""
+    media.write_parquet(folder / "media.parquet")
+    table = ds.dataset(folder / "media.parquet")
+    placed = place_images(table, (), archived, published, folder / "places")
+    return pl.concat(in_order(placed.rows, ORDER, folder / "ordered"))
+
+
 def write_embeddings(
     run: Run, vectors: Mapping[int, Sequence[float] | str], metadata: Mapping[str, str]
 ) -> None:
@@ -154,6 +170,27 @@ def write_embeddings(
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), dim),
         }
         IMAGE_EMBEDDINGS.write(folder, pa.table(columns), f"part-{part}", metadata)
+
+
+def embedding_rows(
+    images: list[int], phash: dict[int, int], shared: dict[int, int] | None = None
+) -> pa.Table:
+    """Rows whose vectors hold the number of their image."""
+    with_ = shared or {}
+    x_ND = np.repeat(np.array(images, np.float16)[:, None], 3, axis=1)
+    columns = {
+        "image_id": pa.array([id_of(image) for image in images], pa.string()),
+        "status": pa.array(["ok" if image in phash else "timeout" for image in images]),
+        "phash": pa.array([phash.get(image) for image in images], pa.uint64()),
+        "colours": pa.array([0 if image in phash else None for image in images], pa.uint64()),
+        "width": pa.array([9 if image in phash else None for image in images], pa.int32()),
+        "height": pa.array([9 if image in phash else None for image in images], pa.int32()),
+        "shared_with": pa.array(
+            [id_of(with_[image]) if image in with_ else None for image in images], pa.string()
+        ),
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.ravel()), 3),
+    }
+    return IMAGE_EMBEDDINGS.check(pa.table(columns))
 
 
 def publish(run: Run) -> None:

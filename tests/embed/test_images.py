@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -17,14 +18,12 @@ from embed.archive import archive_files
 from embed.clip import load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.images import (
-    KEPT_SCHEMA,
     embed_images,
-    place_rows,
     published_rows,
     threads_beside_gpus,
     worker_settings,
 )
-from embed.shards import MANIFESTS, distinct_images, plan_shards
+from embed.shards import MANIFESTS
 from embed.tables import IMAGE_EMBEDDINGS
 from embed.worker import embed_rows
 from pipelines.contract import MissingInputError, Run
@@ -35,6 +34,7 @@ from tests.embed.samples import (
     as_img2dataset,
     id_of,
     jpeg,
+    planned_rows,
     publish,
     url_of,
     write_archive,
@@ -93,13 +93,15 @@ def staged(run: Run) -> list[Any]:
 
 def without_ray(config: EmbedConfig, resources: EmbedResources, run: Run) -> list[Any]:
     """The rows that the step should write, from one worker called by hand on every shard."""
-    media = pl.scan_parquet(MEDIA.dataset(run).files, hive_partitioning=False)
+    columns = ["image_id", "url", "created_utc"]
+    media = pl.read_parquet(MEDIA.dataset(run).files, hive_partitioning=False, columns=columns)
     archived = archive_files(Path(config.archive)) if config.archive else []
-    rows, _ = place_rows(distinct_images(media), archived, pl.DataFrame(schema=KEPT_SCHEMA), [])
     clip, settings = load_clip("tiny"), worker_settings(config, resources)
     found: list[Any] = []
-    for plan in plan_shards(rows, config.shard_images, {}).values():
-        found += embed_rows(plan.rows, clip, settings).to_pylist()
+    with TemporaryDirectory() as folder:
+        rows = planned_rows(media, archived, Path(folder))
+    for shard in rows.iter_slices(config.shard_images):
+        found += embed_rows(shard, clip, settings).to_pylist()
     return sorted(found, key=lambda row: str(row["image_id"]))
 
 
@@ -202,7 +204,7 @@ def test_rows_of_other_weights_or_limits_are_not_kept(tmp_path: Path) -> None:
 
     def kept(config: EmbedConfig = EmbedConfig(), **changes: str) -> list[int]:  # noqa: B008
         found = published_rows(run, {**made, **changes}, config)
-        return sorted(int(image_id, 16) for image_id in found["image_id"])
+        return sorted(int(image_id, 16) for rows in found for image_id in rows["image_id"])
 
     assert kept() == [0, 1, 3]
     assert kept(clip_model="another name of it") == [0, 1, 3]

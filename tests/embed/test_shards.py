@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -6,10 +7,10 @@ import pytest
 from embed.archive import PLACE_SCHEMA
 from embed.outcomes import Outcome
 from embed.shards import (
+    ORDER,
     Plan,
     ShardManifest,
     clear_unfinished,
-    distinct_images,
     finished_shards,
     plan_shards,
     settled,
@@ -28,6 +29,10 @@ ROWS = pl.DataFrame(
 )
 
 
+def plan(made_from: str) -> Plan:
+    return Plan(path=Path("rows.parquet"), num_images=5, num_kept=0, made_from=made_from)
+
+
 def finish(folder: Path, part: str, made_from: str, num_images: int = 2) -> None:
     (folder / f"{part}.parquet").write_bytes(b"rows")
     ShardManifest(
@@ -38,28 +43,37 @@ def finish(folder: Path, part: str, made_from: str, num_images: int = 2) -> None
     ).write(folder)
 
 
-def test_shards_follow_the_archive_and_end_with_what_it_lacks() -> None:
-    plans = plan_shards(ROWS, 2, {})
-    assert {part: plan.rows["image_id"].to_list() for part, plan in plans.items()} == {
+def planned(rows: pl.DataFrame, made_with: dict[str, str], folder: Path, at_once: int = 3) -> Any:
+    """Shards of two rows; the rows come a few at a time."""
+    ordered = rows.sort(ORDER, nulls_last=True).with_columns(kept_file=pl.lit(None, pl.String()))
+    return plan_shards(ordered.iter_slices(at_once), 2, made_with, folder)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 9])
+def test_shards_follow_the_archive_and_end_with_what_it_lacks(tmp_path: Path, at_once: int) -> None:
+    plans = planned(ROWS, {}, tmp_path, at_once)
+    found = {part: pl.read_parquet(plan.path)["image_id"].to_list() for part, plan in plans.items()}
+    assert [plan.num_images for plan in plans.values()] == [2, 2, 1]
+    assert found == {
         "part-000000": ["d", "b"],
         "part-000001": ["c", "a"],
         "part-000002": ["e"],
     }
 
 
-def test_the_hash_of_a_shard_is_by_its_rows_and_what_it_is_made_with() -> None:
-    first = plan_shards(ROWS, 2, {"weights": "x"})
-    shuffled = plan_shards(ROWS.sample(fraction=1, shuffle=True, seed=1), 2, {"weights": "x"})
+def test_the_hash_of_a_shard_is_by_its_rows_and_what_it_is_made_with(tmp_path: Path) -> None:
+    first = planned(ROWS, {"weights": "x"}, tmp_path)
+    shuffled = planned(ROWS.sample(fraction=1, shuffle=True, seed=1), {"weights": "x"}, tmp_path, 1)
     assert [p.made_from for p in first.values()] == [p.made_from for p in shuffled.values()]
-    other = plan_shards(ROWS, 2, {"weights": "y"})
+    other = planned(ROWS, {"weights": "y"}, tmp_path)
     assert not {p.made_from for p in first.values()} & {p.made_from for p in other.values()}
-    moved = plan_shards(ROWS.with_columns(pl.col("row") + 1), 2, {"weights": "x"})
+    moved = planned(ROWS.with_columns(pl.col("row") + 1), {"weights": "x"}, tmp_path)
     assert moved["part-000000"].made_from != first["part-000000"].made_from
     assert moved["part-000002"].made_from == first["part-000002"].made_from
 
 
 def test_only_whole_shards_of_this_plan_are_finished(tmp_path: Path) -> None:
-    plans = {f"part-{i}": Plan(rows=ROWS, made_from=f"hash-{i}") for i in range(4)}
+    plans = {f"part-{i}": plan(f"hash-{i}") for i in range(4)}
     finish(tmp_path, "part-0", "hash-0")
     finish(tmp_path, "part-1", "another plan")
     (tmp_path / "part-2.parquet").write_bytes(b"rows without a manifest")
@@ -75,17 +89,10 @@ def test_only_whole_shards_of_this_plan_are_finished(tmp_path: Path) -> None:
 
 
 def test_statuses_add_up_over_shards(tmp_path: Path) -> None:
-    plans = {f"part-{i}": Plan(rows=ROWS, made_from="same") for i in range(2)}
+    plans = {f"part-{i}": plan("same") for i in range(2)}
     finish(tmp_path, "part-0", "same", 5)
     finish(tmp_path, "part-1", "same", 3)
     assert total_by_status(finished_shards(tmp_path, plans)) == {"not_found": 2, "ok": 6}
-
-
-def test_an_image_under_two_urls_is_one_image() -> None:
-    media = pl.LazyFrame(
-        {"image_id": ["b", "a", "b"], "url": ["u2", "u3", "u1"], "created_utc": [5, 6, 7]}
-    )
-    assert distinct_images(media).rows() == [("a", "u3", 6), ("b", "u1", 5)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import io
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -14,11 +15,10 @@ from embed.bodies import Sources
 from embed.clip import Clip, load_clip
 from embed.fetch import FetchLimits
 from embed.hosts import Hosts
-from embed.images import KEPT_SCHEMA, place_rows
 from embed.tables import IMAGE_EMBEDDINGS
 from embed.worker import WorkerSettings, ahead, embed_rows
 from tests.embed.loopback import reply, serve
-from tests.embed.samples import id_of, jpeg, url_of, write_archive
+from tests.embed.samples import id_of, jpeg, planned_rows, url_of, write_archive
 
 SETTINGS = WorkerSettings(
     sources=Sources(fetch=False, limits=FetchLimits(), hosts=Hosts()),
@@ -29,9 +29,11 @@ SETTINGS = WorkerSettings(
 
 
 def rows_for(urls: list[str], archive: Path | None) -> pl.DataFrame:
-    images = pl.DataFrame({"image_id": [id_of(i) for i in range(len(urls))], "url": urls})
+    """Planned rows, in the order of `urls`."""
+    media = {"image_id": [id_of(i) for i in range(len(urls))], "url": urls, "created_utc": 0}
     archived = archive_files(archive) if archive else []
-    return place_rows(images, archived, pl.DataFrame(schema=KEPT_SCHEMA), [])[0]
+    with TemporaryDirectory() as folder:
+        return planned_rows(pl.DataFrame(media), archived, Path(folder)).sort("image_id")
 
 
 def test_every_image_has_a_row_in_order_with_its_class(tmp_path: Path) -> None:
