@@ -27,6 +27,7 @@ from embed.hosts import Hosts
 from embed.outcomes import LIMITED, TRANSIENT, Outcome
 from embed.tables import KEPT_ANSWERS
 
+Answer = Callable[[Mapping[str, Any]], Fetched]
 HELD_SCHEMA = {"held_file": pl.String(), "held_row_group": pl.Int32(), "held_row": pl.Int32()}
 _GROUP_BYTES = 32_000_000
 _GROUP_ROWS = 512
@@ -85,9 +86,7 @@ class Spool:
 
 
 @contextmanager
-def bodies(
-    rows: pl.DataFrame, sources: Sources
-) -> Iterator[Callable[[Mapping[str, Any]], Fetched]]:
+def bodies(rows: pl.DataFrame, sources: Sources) -> Iterator[Answer]:
     """A function from a row to its answer; hosts are asked for all that is missing beforehand.
 
     Args:

@@ -130,13 +130,14 @@ class EmbedResources:
             its share of the processors of a machine with GPUs.
         precision: fp32, bf16 or fp16.
         compile: Compile the encoder of images; worth its minute from a few ten thousand images on.
-        per_host: Requests under way to one host at once, over all actors; but one of each actor.
+        per_host: Requests under way to one host at once, over all actors.
         per_host_per_s: Requests a second to one host, over all actors.
         host_limits: Hosts with limits of their own, `HOST=AT_ONCE/PER_SECOND`, beside
             `embed.hosts.MAIN_HOSTS`, which they override.
         host_patience: A host that gives no answer so often in a row is not tried for a while.
         host_cool_down_s: That while; its images count as unreachable, and a later run asks again.
-        host_outage_s: Silence of a host with limits of its own that is waited out first.
+        host_outage_s: Silence of a host with limits of its own that is waited out first; whoever
+            waits is told.
         keep_archive: Folder where the answers of hosts are kept, in shards, and looked for before a
             host is asked; one run at a time. A second model then downloads nothing.
         allow_private_hosts: Hosts exempt from the refusal of private addresses, `host:port`.

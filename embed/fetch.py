@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
+from uuid import uuid4
 
 import httpx
 
@@ -31,6 +32,7 @@ from embed.answers import (
 from embed.connections import CachedLookup, Pools
 from embed.hosts import Host, Hosts
 from embed.outcomes import Outcome, outcome_of_status
+from embed.permits import IDLE_S, POLL_S
 
 T = TypeVar("T")
 
@@ -207,31 +209,36 @@ class Fetcher:
             if target in _RETRIED:
                 host.note(_now(), answered=False)
             return _failed(target)
-        if refused := await self._take_place(host):
-            return _failed(refused)
-        answer = None
+        permit, answer = uuid4().hex, None
         try:
-            answer = await self._request(target, host, held)
+            if refused := await self._take_place(host, permit):
+                return _failed(refused)
+            try:
+                answer = await self._request(target, host, held)
+            finally:
+                if answer is None or not answer.fetched.content:
+                    self._in_flight.release()
         finally:
-            if answer is None or not answer.fetched.content:
-                self._in_flight.release()
+            await self._hosts.asked(host, permit)
         if answer.retry_after_s is not None:
             host.hold(_now(), answer.retry_after_s)
         return answer
 
-    async def _take_place(self, host: Host) -> Outcome | None:
+    async def _take_place(self, host: Host, permit: str) -> Outcome | None:
         """Wait until the host is due and hold a place in flight; or why it is not to be asked."""
-        while True:
-            # Waiting for the host holds no place: others are asked meanwhile.
-            await self._in_flight.acquire()
-            wait_s = host.due_in(_now())
-            refused = self._refused_by(host)
-            if not wait_s and not refused:
-                return None
-            self._in_flight.release()
-            if refused:
-                return refused
+        while not (refused := self._refused_by(host)):
+            # Waiting for the host holds neither place nor permit: others are asked meanwhile.
+            since, wait_s = _now(), POLL_S
+            if await self._hosts.may_ask(host, permit):
+                await self._in_flight.acquire()
+                is_late = _now() - since > IDLE_S and host.limits.of_all
+                wait_s = 0.0 if is_late else host.due_in(_now())
+                if not is_late and not wait_s and not (refused := self._refused_by(host)):
+                    return None
+                self._in_flight.release()
+                await self._hosts.asked(host, permit)
             await asyncio.sleep(wait_s)
+        return refused
 
     async def _reopened(self, host: Host) -> Outcome | None:
         """Wait while a host is closed; or why it is not to be asked."""
@@ -239,6 +246,7 @@ class Fetcher:
             wait_s = host.closed_for(_now())
             if not wait_s:
                 return None
+            self._hosts.note_silence(host, _now(), time.time())
             await asyncio.sleep(wait_s)
         return refused
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from embed.outages import Silence
+from embed.permits import Permits
 from pipelines.contract import ConfigError
 
 # The four that hold nearly all images of the dumps, and Imgur's pages. None publishes a limit for
@@ -26,10 +29,13 @@ class HostLimits:
     Args:
         at_once: Requests under way.
         per_s: Requests begun a second, evenly spaced: no burst after a pause.
+        of_all: Requests under way of all crawlers, where those are more: each request of theirs
+            needs a permit (`embed.permits`). 0: at_once is enough.
     """
 
     at_once: int
     per_s: float
+    of_all: int = 0
 
     def __post_init__(self) -> None:
         if self.at_once < 1 or self.per_s <= 0:
@@ -37,8 +43,10 @@ class HostLimits:
 
     def shared_by(self, crawlers: int) -> HostLimits:
         """What each of several crawlers may do, so that all together keep these limits."""
-        return replace(
-            self, at_once=max(1, self.at_once // crawlers), per_s=self.per_s / max(1, crawlers)
+        return HostLimits(
+            at_once=max(1, self.at_once // crawlers),
+            per_s=self.per_s / max(1, crawlers),
+            of_all=self.at_once if crawlers > self.at_once else 0,
         )
 
 
@@ -69,6 +77,7 @@ class Host:
     been silent for `outage_s` is given up while it is closed.
     """
 
+    name: str
     limits: HostLimits
     patience: int
     cool_down_s: float
@@ -99,6 +108,10 @@ class Host:
         """Seconds for which the host is not tried, for it did not answer."""
         return max(0.0, self._closed_until - now)
 
+    def silent_for(self, now: float) -> float:
+        """Seconds since the host last answered, or since it was first asked."""
+        return now - self._silent_since if self.unanswered else 0.0
+
     def is_given_up(self, now: float) -> bool:
         """Whether nobody waits until the host is tried again."""
         return now < self._closed_until and now - self._silent_since >= self.outage_s
@@ -122,6 +135,8 @@ class Hosts:
         patience: Failures in a row after which a host is not tried for a while.
         cool_down_s: That while.
         outage_s: Silence of a named host that is waited out; of the others, none is.
+        permits: Where permits are to be had for hosts that need one.
+        notes: Folder for notes on hosts that are waited for; empty: none is left.
     """
 
     named: Mapping[str, HostLimits] = field(default_factory=lambda: parse_host_limits(MAIN_HOSTS))
@@ -129,14 +144,38 @@ class Hosts:
     patience: int = 5
     cool_down_s: float = 60.0
     outage_s: float = 0.0
+    permits: Permits | None = None
+    notes: str = ""
     _met: dict[str, Host] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Host:
         if name not in self._met:
             self._met[name] = Host(
+                name=name,
                 limits=self.named.get(name, self.others),
                 patience=self.patience,
                 cool_down_s=self.cool_down_s,
                 outage_s=self.outage_s if name in self.named else 0.0,
             )
         return self._met[name]
+
+    async def may_ask(self, host: Host, token: str) -> bool:
+        """Whether a request may begin as far as other crawlers go; the token stands for it."""
+        if not (self.permits and host.limits.of_all):
+            return True
+        return await self.permits.take(host.name, host.limits.of_all, token)
+
+    async def asked(self, host: Host, token: str) -> None:
+        """The request is over, or was not made."""
+        if self.permits and host.limits.of_all:
+            await self.permits.give_back(host.name, token)
+
+    def note_silence(self, host: Host, now: float, now_utc: float) -> None:
+        """Let whoever watches know that a host is waited for."""
+        if self.notes:
+            Silence(
+                host=host.name,
+                since_utc=now_utc - host.silent_for(now),
+                patience_s=host.outage_s,
+                until_utc=now_utc + host.closed_for(now),
+            ).note(Path(self.notes))

@@ -24,9 +24,12 @@ from embed.clip import Clip, clip_identity, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.fetch import FetchLimits
 from embed.hosts import MAIN_HOSTS, HostLimits, Hosts, parse_host_limits
+from embed.outages import outages_told
 from embed.outcomes import Outcome
+from embed.permits import IDLE_S, Permits
 from embed.pixels import VERSION
 from embed.places import KEPT_SCHEMA, place_images
+from embed.remote import remote_permits
 from embed.shards import (
     ORDER,
     Plan,
@@ -86,22 +89,38 @@ def embed_images(
     plans = plan_shards(rows, config.shard_images, made_from, work)
     placed.rows.remove()
     clear_unfinished(folder, plans)
-    done = sum(manifest.num_images for manifest in finished_shards(folder, plans))
-    num_images = sum(plan.num_images for plan in plans.values())
-    run.progress(done, num_images, "images")
     worker = {
         "load": load_here,
-        "settings": worker_settings(config, resources, scratch=work),
+        "settings": worker_settings(config, resources, work, permits(config, resources)),
         "metadata": metadata,
     }
-    for num_made in embed_shards(plans, folder, resources, worker):
-        done += num_made
-        run.progress(done, num_images, "images")
+    embed_and_tell(plans, folder, resources, worker, run)
     if not plans:
         IMAGE_EMBEDDINGS.write(folder, IMAGE_EMBEDDINGS.empty(load_here().dim), metadata=metadata)
     bits = config.near_duplicate_bits
     num_shared = share_over_shards(folder, bits, placed.posted, work / "sharing")
     return count(folder, plans, media.count_rows(), num_shared, placed.damaged)
+
+
+def embed_and_tell(
+    plans: Mapping[str, Plan],
+    folder: Path,
+    resources: EmbedResources,
+    worker: Mapping[str, Any],
+    run: Run,
+) -> None:
+    """`embed_shards`; tells `run` of its progress, and of hosts that are waited for meanwhile."""
+    done = sum(manifest.num_images for manifest in finished_shards(folder, plans))
+    total = sum(plan.num_images for plan in plans.values())
+
+    def show(silent: str = "") -> None:
+        run.progress(done, total, f"images ({silent})" if silent else "images")
+
+    show()
+    with outages_told(Path(worker["settings"].sources.hosts.notes), show, run.note):
+        for num_made in embed_shards(plans, folder, resources, worker):
+            done += num_made
+            show()
 
 
 def threads_beside_gpus(nodes: Sequence[Mapping[str, Any]], gpus_per_actor: float) -> int:
@@ -116,10 +135,24 @@ def threads_beside_gpus(nodes: Sequence[Mapping[str, Any]], gpus_per_actor: floa
     return max(1, int(min(shares, default=0) * gpus_per_actor))
 
 
+def permits(config: EmbedConfig, resources: EmbedResources) -> Permits | None:
+    """Permits for hosts that may be asked less at once than there are actors; None if none is."""
+    known = hosts(resources)
+    limited = any(limits.of_all for limits in (known.others, *known.named.values()))
+    if not (config.fetch and limited):
+        return None
+    return remote_permits(lease_s=config.timeout_s + IDLE_S)
+
+
 def worker_settings(
-    config: EmbedConfig, resources: EmbedResources, scratch: Path | None = None
+    config: EmbedConfig,
+    resources: EmbedResources,
+    scratch: Path | None = None,
+    permits: Permits | None = None,
 ) -> WorkerSettings:
     """What each worker is told; the bounds on each host are divided over the actors."""
+    known = hosts(resources)
+    notes = str(scratch / "silent") if scratch else ""
     return WorkerSettings(
         sources=Sources(
             fetch=config.fetch,
@@ -130,7 +163,7 @@ def worker_settings(
                 read_s=config.read_s,
                 allowed_private=frozenset(resources.allow_private_hosts),
             ),
-            hosts=hosts(resources),
+            hosts=replace(known, permits=permits, notes=notes),
             keep=resources.keep_archive,
             scratch=str(scratch or ""),
             revalidate=config.revalidate,
@@ -230,6 +263,8 @@ def embed_shards(
     for part, plan in missing.items():
         told = {"plan": str(plan.path), "folder": str(folder), "made_from": plan.made_from}
         jobs.append(pa.Table.from_pylist([{"part": part, **told}]))
+    # One thread of an actor fetches the next shard while another embeds one.
+    at_once = 2 if worker["settings"].sources.fetch else 1
     # The step reports progress itself.
     ray.data.DataContext.get_current().enable_progress_bars = False
     done = ray.data.from_arrow(jobs).map_batches(
@@ -238,8 +273,11 @@ def embed_shards(
         batch_format="pyarrow",
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
-            size=min(resources.actors, len(jobs)), max_tasks_in_flight_per_actor=2
+            size=min(resources.actors, len(jobs)),
+            max_tasks_in_flight_per_actor=2,
+            enable_true_multi_threading=at_once > 1,
         ),
+        max_concurrency=at_once,
         num_cpus=resources.threads_per_actor,
         num_gpus=resources.gpus_per_actor or None,
     )

@@ -1,14 +1,19 @@
-"""A model whose GPU is another machine's: texts go to a Ray actor, for the driver may have none."""
+"""What is elsewhere: a model whose GPU is another machine's, permits that all actors share.
+
+Texts go to a Ray actor, for the driver may have no GPU.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
 
 from embed.clip import Clip, ClipIdentity
+from embed.permits import PermitDesk
 
 
 class TextActor:
@@ -44,3 +49,25 @@ class RemoteTexts:
         """Unit float32 [N, dim]."""
         x_ND: NDArray[np.float32] = ray.get(self._actor.encode_texts.remote(list(texts)))
         return x_ND
+
+
+class RemotePermits:
+    """Permits of a desk in a Ray actor, for crawlers in others (`embed.permits.Permits`)."""
+
+    def __init__(self, desk: Any) -> None:
+        self._desk = desk
+
+    async def take(self, host: str, at_once: int, token: str) -> bool:
+        """As `Permits.take`."""
+        return bool(await self._desk.take.remote(host, at_once, token))
+
+    async def give_back(self, host: str, token: str) -> None:
+        """As `Permits.give_back`."""
+        await self._desk.give_back.remote(host, token)
+
+
+def remote_permits(lease_s: float) -> RemotePermits:
+    """Permits of a new desk, which is there as long as somebody has them."""
+    # It takes no processor; where its machine is lost, another begins with no permit out.
+    desk = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(PermitDesk)
+    return RemotePermits(desk.remote(lease_s))

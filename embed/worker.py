@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from embed.answers import Fetched
-from embed.bodies import Sources, bodies
+from embed.bodies import Answer, Sources, bodies
 from embed.clip import Clip, Preprocess
 from embed.decode import decode
 from embed.once import fill_shared
@@ -91,11 +93,20 @@ class Batch:
         return np.fromiter(own, dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Locks that let one shard's bytes be fetched while another's are decoded and encoded."""
+
+    fetch: Lock = field(default_factory=Lock)
+    embed: Lock = field(default_factory=Lock)
+
+
 class EmbedShards:
     """Loads the model once, then turns each planned shard into a file; what a Ray actor runs.
 
-    A batch has the columns part, plan (file of the planned rows), folder (where the shard goes)
-    and made_from; the answer has part, num_images.
+    Calls may come from two threads at once: one fetches ahead, so that at most two shards' bodies
+    lie on disk. A batch has the columns part, plan (file of the planned rows), folder (where the
+    shard goes) and made_from; the answer has part, num_images.
     """
 
     def __init__(
@@ -105,11 +116,13 @@ class EmbedShards:
         self._clip = load()
         self._settings = settings
         self._metadata = metadata
+        self._turns = Turns()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         done = []
         for job in batch.to_pylist():
-            table = embed_rows(pl.read_parquet(job["plan"]), self._clip, self._settings)
+            rows = pl.read_parquet(job["plan"])
+            table = embed_rows(rows, self._clip, self._settings, self._turns)
             folder = Path(job["folder"])
             IMAGE_EMBEDDINGS.write(folder, table, job["part"], self._metadata)
             manifest = ShardManifest(
@@ -123,18 +136,28 @@ class EmbedShards:
         return pa.Table.from_pylist(done)
 
 
-def embed_rows(rows: pl.DataFrame, clip: Clip, settings: WorkerSettings) -> pa.Table:
+def embed_rows(
+    rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, turns: Turns | None = None
+) -> pa.Table:
     """Rows of IMAGE_EMBEDDINGS for planned `rows`, in their order.
 
     Args:
         rows: Columns image_id, and those of `bodies`; kept_file, kept_row (null: not embedded
             before).
+        clip: The model.
+        settings: Sources, limits, threads.
+        turns: Shared by all who do this at the same time; nobody else if None.
     """
+    turns = turns or Turns()
     kept = rows.filter(pl.col("kept_file").is_not_null())
     new = rows.filter(pl.col("kept_file").is_null())
-    tables = [kept_rows(kept)] if kept.height else []
-    with ThreadPoolExecutor(settings.threads) as pool:
-        tables += encoded(ahead(_batches(new, clip, settings, pool)), clip)
+    with ExitStack() as stack:
+        with turns.fetch:
+            answer = stack.enter_context(bodies(new, settings.sources))
+        stack.enter_context(turns.embed)
+        tables = [kept_rows(kept)] if kept.height else []
+        pool = stack.enter_context(ThreadPoolExecutor(settings.threads))
+        tables += encoded(ahead(_batches(new, answer, clip, settings, pool)), clip)
     if not tables:
         return IMAGE_EMBEDDINGS.empty(clip.dim)
     table = pa.concat_tables(IMAGE_EMBEDDINGS.check(part) for part in tables)
@@ -242,15 +265,23 @@ def ahead(batches: Generator[T]) -> Generator[T]:
                 pending = thread.submit(next, batches, end)
                 yield batch  # type: ignore[misc]
         finally:
-            # In its own thread: the generator may hold an event loop.
             thread.submit(batches.close).result()
 
 
 def _batches(
-    rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
+    rows: pl.DataFrame,
+    answer: Answer,
+    clip: Clip,
+    settings: WorkerSettings,
+    pool: ThreadPoolExecutor,
 ) -> Generator[Batch]:
+    def ready(fetched: Fetched) -> Prepared:
+        return prepare(fetched, clip.preprocess, clip.image_px, settings.max_pixels)
+
     seen: dict[bytes, str] = {}
-    for part, items in _prepared(rows, clip, settings, pool):
+    for part in rows.iter_slices(settings.batch_images):
+        answers = map(answer, part.iter_rows(named=True))
+        items = in_order(pool, ready, answers, 2 * settings.threads)
         prepared = [
             shared(item, image_id, seen) if settings.encode_once else item
             for item, image_id in zip(items, part["image_id"], strict=True)
@@ -261,15 +292,3 @@ def _batches(
             prepared=[replace(item, pixels=None) for item in prepared],
             pixels=clip.stack(pixels) if pixels else None,
         )
-
-
-def _prepared(
-    rows: pl.DataFrame, clip: Clip, settings: WorkerSettings, pool: ThreadPoolExecutor
-) -> Generator[tuple[pl.DataFrame, list[Prepared]]]:
-    def ready(fetched: Fetched) -> Prepared:
-        return prepare(fetched, clip.preprocess, clip.image_px, settings.max_pixels)
-
-    with bodies(rows, settings.sources) as answer:
-        for part in rows.iter_slices(settings.batch_images):
-            answers = map(answer, part.iter_rows(named=True))
-            yield part, list(in_order(pool, ready, answers, 2 * settings.threads))

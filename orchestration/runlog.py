@@ -16,7 +16,7 @@ from typing import Any
 FULL = (errno.ENOSPC, errno.EDQUOT)
 STARTED, FINISHED, FAILED = "run_started", "run_finished", "run_failed"
 STEP_STARTED, STEP_FINISHED, STEP_FAILED = "step_started", "step_finished", "step_failed"
-STEP_SKIPPED = "step_skipped"
+STEP_SKIPPED, STEP_NOTED = "step_skipped", "step_noted"
 START = b'{"time": "'  # of every line
 
 

@@ -250,6 +250,11 @@ def _made(task: Task, run: Run, reporter: Reporter, log: RunLog) -> Manifest:
     clear_staging(task, run.root, keep=staging if task.step.resumable else None)
     started = time.monotonic()
     target = run.root / "logs" / f"{task.step.name}-{task.key}.log"
+
+    def noted(text: str) -> None:
+        log.event(runlog.STEP_NOTED, step=task.step.name, month=task.key, text=text)
+        reporter.note(task.label, text)
+
     files = FileLog(target, task.step.name, task.key, log.run_id)
     with reporter.step(task.label, files) as shown, PeakMemory() as memory, disk_errors(run.root):
         staged = replace(
@@ -258,6 +263,7 @@ def _made(task: Task, run: Run, reporter: Reporter, log: RunLog) -> Manifest:
             staging=staging,
             on_progress=shown.progress,
             on_file=shown.file,
+            on_note=noted,
         )
         counts = task.step.load()(task.config, task.resources, staged)
         bytes_written, hashes = publish(task, staged)

@@ -110,6 +110,7 @@ class Run:
         on_progress: Called with (done, total or None, unit). Stays on the driver: pass paths, not
             runs, to workers.
         on_file: Called with how far each file is, by steps that read large ones; on the driver.
+        on_note: Called with a sentence that whoever waits should know; on the driver.
 
     Raises:
         ConfigError: The root is an address of a store.
@@ -122,6 +123,7 @@ class Run:
         default=None, compare=False, repr=False
     )
     on_file: Callable[[FileProgress], None] | None = field(default=None, compare=False, repr=False)
+    on_note: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if _ADDRESS.match(str(self.root)):
@@ -144,6 +146,11 @@ class Run:
         """Report how far a file is, in addition to the progress of the step."""
         if self.on_file is not None:
             self.on_file(file)
+
+    def note(self, text: str) -> None:
+        """Say what whoever waits for the step should know, such as why it does not go on."""
+        if self.on_note is not None:
+            self.on_note(text)
 
     def staged(self, output: Table | Artifact) -> Path:
         """Folder in which the running step writes `output`; made if absent.

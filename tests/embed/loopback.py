@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
 @dataclass
 class Loopback:
-    """A running server: what it answers, and what it saw."""
+    """A running server: what it answers, and what it saw, and when (epoch seconds)."""
 
     host: str
     answers: dict[str, Answer] = field(default_factory=dict)
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -28,6 +30,7 @@ class Loopback:
         with self._lock:
             before = sum(known == path for known, _ in self.seen)
             self.seen.append((path, headers))
+            self.times.append(time.time())
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
         return before

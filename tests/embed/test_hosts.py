@@ -6,7 +6,7 @@ from pipelines.contract import ConfigError
 
 def host(outage_s: float = 0.0) -> Host:
     limits = HostLimits(at_once=2, per_s=4)
-    return Host(limits=limits, patience=3, cool_down_s=10.0, outage_s=outage_s)
+    return Host(name="a.example", limits=limits, patience=3, cool_down_s=10.0, outage_s=outage_s)
 
 
 def test_requests_are_spaced_evenly_without_a_burst_after_a_pause() -> None:
@@ -67,7 +67,9 @@ def test_the_main_hosts_have_limits_and_all_others_the_same() -> None:
 def test_several_crawlers_together_keep_the_limits() -> None:
     limits = HostLimits(at_once=16, per_s=40)
     assert limits.shared_by(4) == HostLimits(at_once=4, per_s=10)
-    assert limits.shared_by(100) == HostLimits(at_once=1, per_s=0.4)
+    assert limits.shared_by(16) == HostLimits(at_once=1, per_s=2.5)
+    # More crawlers than requests at once: each request needs a permit.
+    assert limits.shared_by(100) == HostLimits(at_once=1, per_s=0.4, of_all=16)
 
 
 @pytest.mark.parametrize("word", ["i.redd.it", "i.redd.it=8", "=1/1", "a=1/x", "a=1/1/1", "a=0/1"])

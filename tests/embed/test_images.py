@@ -3,6 +3,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from embed.archive import archive_files
-from embed.clip import load_clip
+from embed.clip import Clip, load_clip
 from embed.config import EmbedConfig, EmbedResources
 from embed.images import (
     embed_images,
@@ -333,6 +334,51 @@ def test_a_missing_archive_or_media_table_is_named(tmp_path: Path) -> None:
     write_media(run, posts(1))
     with pytest.raises(MissingInputError, match="archive="):
         embed_images(EmbedConfig(archive=str(tmp_path / "none")), EmbedResources(), run)
+
+
+@pytest.mark.engine
+def test_more_actors_than_a_host_may_be_asked_at_once_keep_its_limit(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    run = new_run(tmp_path)
+    write_media(run, posts(*range(NUM)), url=at(server))
+    alone = replace(resources(server.host, actors=2), per_host=1)
+    counts = embed_images(CONFIG, alone, run)
+    assert counts.metrics["num_ok"] == NUM
+    assert server.most_at_once == 1
+
+
+@pytest.mark.engine
+def test_the_next_shard_is_fetched_while_one_is_embedded(
+    tmp_path: Path, ray_local: None, server: Loopback
+) -> None:
+    run = new_run(tmp_path)
+    write_media(run, posts(*range(NUM_SLOW)), url=at(server))
+    counts = embed_images(CONFIG, resources(server.host), run, load=partial(load_slow, tmp_path))
+    assert counts.metrics["num_ok"] == NUM_SLOW
+    assert staged(run) == without_ray(CONFIG, resources(server.host), run)
+    encoded = [float(line) for line in (tmp_path / "encoded.txt").read_text().split()]
+    asked = server.times
+    # Of all shards but the first, some image was asked for before the one ahead was encoded.
+    ahead = sum(asked[4 * shard] < encoded[shard - 1] for shard in range(1, NUM_SLOW // 4))
+    assert ahead > NUM_SLOW // 4 / 2
+    # And of none before the one two ahead was.
+    assert all(asked[4 * shard] > encoded[shard - 2] for shard in range(2, NUM_SLOW // 4))
+
+
+def load_slow(folder: Path, **told: Any) -> Clip:
+    """`load_clip`, taking its time over every batch, of which it writes down the end."""
+    clip = load_clip(**told)
+    launch = clip.launch
+
+    def slow(pixels_NYXC: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.3)
+        with (folder / "encoded.txt").open("a") as log:
+            log.write(f"{time.time()}\n")
+        return launch(pixels_NYXC)
+
+    clip.launch = slow  # type: ignore[method-assign]
+    return clip
 
 
 def test_more_actors_ask_a_host_no_more_at_once() -> None:

@@ -1,17 +1,25 @@
 """Decoding goes on while a batch is encoded, and no further ahead than one batch."""
 
 import threading
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
 
+from embed.bodies import Sources
 from embed.clip import Clip, load_clip
-from embed.worker import ahead, embed_rows, in_order
+from embed.fetch import FetchLimits
+from embed.hosts import HostLimits, Hosts
+from embed.worker import EmbedShards, ahead, embed_rows, in_order
+from tests.embed.loopback import reply, serve
 from tests.embed.samples import jpeg, url_of, write_archive
 from tests.embed.test_worker import SETTINGS, rows_for
 
@@ -89,6 +97,49 @@ def test_the_next_batch_is_decoded_while_one_is_encoded(
     monkeypatch.setattr(clip, "launch", waiting)
     table = embed_rows(rows_for([url_of(i) for i in range(NUM)], tmp_path), clip, SETTINGS)
     assert table["status"].to_pylist() == ["ok"] * NUM
+
+
+def test_the_next_shard_is_fetched_while_one_is_embedded_and_not_the_one_after(
+    tmp_path: Path, clip: Clip, monkeypatch: Any
+) -> None:
+    launch, may_embed, embedding = clip.launch, threading.Event(), threading.Event()
+
+    def waiting(pixels: Tensor) -> Tensor:
+        embedding.set()
+        assert may_embed.wait(30)
+        return launch(pixels)
+
+    monkeypatch.setattr(clip, "launch", waiting)
+    with serve() as server:
+        server.answers |= {f"/{i}.jpg": reply(content=jpeg(i)) for i in range(3 * BATCH)}
+        limits = FetchLimits(allowed_private=frozenset({server.host}))
+        hosts = Hosts(others=HostLimits(at_once=4, per_s=1_000))
+        sources = Sources(fetch=True, limits=limits, hosts=hosts)
+        actor = EmbedShards(lambda: clip, replace(SETTINGS, sources=sources), {})
+        jobs = shards([f"http://{server.host}/{i}.jpg" for i in range(3 * BATCH)], tmp_path)
+        with ThreadPoolExecutor(2) as threads:  # As many as an actor has.
+            done = [threads.submit(actor, job) for job in jobs]
+            assert embedding.wait(30)
+            deadline = time.monotonic() + 30
+            while len(server.seen) < 2 * BATCH and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            assert len(server.seen) == 2 * BATCH, "the next shard is fetched, and no other"
+            may_embed.set()
+            assert [future.result()["num_images"].to_pylist() for future in done] == 3 * [[BATCH]]
+    statuses = pq.read_table(tmp_path / "out", columns=["status"])["status"].to_pylist()
+    assert statuses == ["ok"] * 3 * BATCH
+
+
+def shards(urls: list[str], folder: Path) -> list[pa.Table]:
+    """A job for each `BATCH` of urls."""
+    (folder / "out").mkdir()
+    jobs = []
+    for number, rows in enumerate(rows_for(urls, None).iter_slices(BATCH)):
+        rows.write_parquet(folder / f"{number}.parquet")
+        told = {"plan": str(folder / f"{number}.parquet"), "folder": str(folder / "out")}
+        jobs.append(pa.Table.from_pylist([{"part": f"part-{number}", **told, "made_from": "it"}]))
+    return jobs
 
 
 def test_a_batch_is_made_ahead_and_not_two() -> None:

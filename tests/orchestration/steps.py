@@ -30,11 +30,14 @@ class NumbersConfig:
 
     count: int = 3
     fail_with: str = ""
+    note: str = ""
 
 
 def write_numbers(config: NumbersConfig, resources: None, run: Run) -> Counts:
     """Step: nothing -> NUMBERS."""
     run.progress(0, config.count, "numbers")
+    if config.note:
+        run.note(config.note)
     NUMBERS.write(run.staged(NUMBERS), pa.table({"number": pa.array(range(config.count))}))
     if config.fail_with == "disk":
         raise OSError(errno.ENOSPC, "No space left on device")

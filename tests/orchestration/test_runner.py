@@ -66,6 +66,17 @@ def test_publishes_the_table_and_then_the_manifest(tmp_path: Path) -> None:
     assert list((tmp_path / ".staging").iterdir()) == []
 
 
+def test_what_a_step_says_is_shown_at_once_and_logged(tmp_path: Path) -> None:
+    run, shown = Run(root=tmp_path), io.StringIO()
+    said = task(run, NumbersConfig(note="a.example [silent] is waited for"))
+    run_task(said, run, Reporter(Console(file=shown, width=200)), RunLog(run.root, "r"))
+    noted, done = shown.getvalue().splitlines()
+    assert noted.split(maxsplit=2) == ["note", "numbers", "a.example [silent] is waited for"]
+    assert done.startswith("done")
+    (event,) = (e for e in runlog.events(run.root, "r") if e["event"] == runlog.STEP_NOTED)
+    assert (event["step"], event["text"]) == ("numbers", "a.example [silent] is waited for")
+
+
 def test_a_task_without_a_reason_is_skipped(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     first = ran(task(run, NumbersConfig()), run)
