@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,17 +15,18 @@ from PIL import Image
 
 from embed.decode import Decoded, decode
 from embed.pixels import to_pixels
+from orchestration.bench.photos import SIZE_CLASSES
 
 SIDE = 224
 MAX_PIXELS = 100_000_000
 ROUNDS = 3
 
 
-def ours(body: bytes) -> NDArray[np.uint8]:
-    """As the step does it: with the size, the hash and all checks, uint8 [224, 224, 3]."""
-    found = decode(body, MAX_PIXELS, SIDE)
+def ours(body: bytes, side: int = SIDE) -> NDArray[np.uint8]:
+    """As the step does it: with the size, the hash and all checks, uint8 [side, side, 3]."""
+    found = decode(body, MAX_PIXELS, side)
     assert isinstance(found, Decoded), found
-    pixels: NDArray[np.uint8] = to_pixels(found.picture, PreprocessCfg(size=SIDE)).numpy()
+    pixels: NDArray[np.uint8] = to_pixels(found.picture, PreprocessCfg(size=side)).numpy()
     return pixels
 
 
@@ -55,6 +57,16 @@ def decode_speeds(
         found[name] = {"ours_per_s": fast, "pil_per_s": plain, "ratio": fast / plain}
     torch.set_num_threads(threads)
     return found
+
+
+def mixed_per_second(made: Mapping[str, Sequence[bytes]], side: int, seconds: float) -> float:
+    """Pictures of all size classes, each by its share, that one core makes ready for a model."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    work = partial(ours, side=side)
+    took_s = sum(c.share / _per_second(work, made[c.name], seconds) for c in SIZE_CLASSES)
+    torch.set_num_threads(threads)
+    return 1 / took_s
 
 
 def _per_second(

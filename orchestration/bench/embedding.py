@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -109,17 +111,24 @@ Model = Annotated[str, typer.Option()]
 
 
 @app.command()
-def encode(
-    model: Model, weights: str = "", batch: int = 64, gpu: bool = False, seconds: float = 5.0
+def encode(  # noqa: PLR0917  # a command's parameters are its options
+    model: Model,
+    weights: str = "",
+    batch: int = 64,
+    gpu: bool = False,
+    threads: int = 0,
+    seconds: float = 5.0,
 ) -> None:
-    """Print images a second of the encoder alone, over tensors that are ready, and their FLOPs."""
+    """Print images a second of the encoder alone, over tensors that are ready, what an image takes
+    of processors, and FLOPs."""
     device, precision = ("cuda", "bf16") if gpu else ("cpu", "fp32")
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     clip = load_clip(model, weights, device, precision, compile_batch=batch if gpu else 0)
     generator = torch.Generator().manual_seed(0)
     shape = (batch, clip.image_px, clip.image_px, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device)
-    result = {"per_s": per_second(lambda: clip.launch(pixels), seconds, device) * batch}
+    per_s, cpu_s = per_second(lambda: clip.launch(pixels), seconds, device)
+    result = {"per_s": per_s * batch, "cpu_s_per_image": cpu_s / batch}
     if gpu:
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -127,27 +136,64 @@ def encode(
         with FlopCounterMode(display=False) as counter:
             eager.launch(pixels)
         a_NN = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
-        rate = per_second(lambda: a_NN @ a_NN, seconds, device) * 2 * 8192**3
+        rate = per_second(lambda: a_NN @ a_NN, seconds, device)[0] * 2 * 8192**3
         flops = counter.get_total_flops() / batch
         result |= {"flops_per_image": flops, "matmul_flops_per_s": rate}
         result["share_of_matmul"] = result["per_s"] * flops / rate
     print(json.dumps(result))
 
 
-def per_second(work: Callable[[], Any], seconds: float, device: str) -> float:
-    """Times a second that `work` is done, over at least `seconds`, after a warm-up."""
+def per_second(work: Callable[[], Any], seconds: float, device: str) -> tuple[float, float]:
+    """Times a second that `work` is done, over at least `seconds`, after a warm-up; and the seconds
+    of processors that one time takes."""
     wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     for _ in range(ENCODE_WARM_UP):
         work()
     wait()
-    start, times = time.perf_counter(), 0
+    start, cpu_start, times = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds:
         work()
         times += 1
         if times % 8 == 0:
             wait()
     wait()
-    return times / (time.perf_counter() - start)
+    return times / (time.perf_counter() - start), (time.process_time() - cpu_start) / times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """How far a step was at a time: images done, and seconds of processors of all its processes."""
+
+    at_s: float
+    done: float
+    cpu_s: float
+
+
+def steady(stamps: Sequence[Stamp], actors: int) -> tuple[float, float] | None:
+    """(images a second, seconds of processors an image) while every actor is at work.
+
+    From when each has finished a shard, so without its start and the loading of the model, until
+    the first finds no further shard. None if that is no time.
+
+    Args:
+        stamps: The first when nothing was done, then one a shard.
+        actors: That made the shards.
+    """
+    if len(stamps) < 2 * actors + 1:
+        return None
+    since, until = stamps[actors], stamps[-actors]
+    num = until.done - since.done
+    return num / (until.at_s - since.at_s), (until.cpu_s - since.cpu_s) / num
+
+
+def tree_cpu_s() -> float:
+    """Seconds of processors that this process and all below it took so far."""
+    total = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 @app.command()
@@ -165,11 +211,13 @@ def step(  # noqa: PLR0917  # a command's parameters are its options
 
     cpus = os.cpu_count() or 1
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
-    stamps: list[tuple[float, float]] = []
+    stamps: list[Stamp] = []
     run = Run(
         root=root,
         staging=root / "staging",
-        on_progress=lambda done, *_: stamps.append((time.perf_counter(), done)),
+        on_progress=lambda done, *_: stamps.append(
+            Stamp(at_s=time.perf_counter(), done=done, cpu_s=tree_cpu_s())
+        ),
     )
     # The same photos come again and again under other urls: all are to be encoded.
     config = EmbedConfig(
@@ -190,13 +238,12 @@ def step(  # noqa: PLR0917  # a command's parameters are its options
     start = time.perf_counter()
     counts = embed_images(config, resources, run)
     seconds = time.perf_counter() - start
-    # The first round of shards holds the start of the actors and the loading of the model.
-    later = [stamp for stamp in stamps if stamp[1] >= resources.actors * shard]
-    (since, before), (until, done) = later[0], later[-1]
+    found = steady(stamps, resources.actors)
     print(
         json.dumps(
             {
-                "per_s": (done - before) / (until - since) if len(later) > 1 else None,
+                "per_s": found and found[0],
+                "cpu_s_per_image": found and found[1],
                 "whole_step_per_s": counts.rows_out / seconds,
                 "seconds": seconds,
                 "num_images": counts.rows_out,

@@ -8,6 +8,7 @@ from rich.console import Console
 from embed.decode import Decoded, decode
 from orchestration.bench.decoding import SIDE, ours, plain_pillow
 from orchestration.bench.embed import result_table
+from orchestration.bench.embedding import Stamp, steady
 from orchestration.bench.kills import ACTORS, SHARD, kill_again_and_again
 from orchestration.bench.photos import jpeg_bytes, mixed, scene, with_comment
 
@@ -64,3 +65,11 @@ def test_the_table_marks_what_misses_its_goal() -> None:
     console.print(result_table(result))
     shown = console.export_text(styles=True)
     assert "\x1b[31m2.00" in shown and "\x1b[32m1.00" in shown
+
+
+def test_the_steady_speed_is_that_of_the_time_in_which_every_actor_works() -> None:
+    # Two actors, six shards of 10: loading takes 30 s, a shard 10 s, the last one is done alone.
+    ends = [0.0, 40.0, 40.0, 50.0, 50.0, 60.0, 70.0]
+    stamps = [Stamp(at_s=at, done=10.0 * n, cpu_s=2 * at) for n, at in enumerate(ends)]
+    assert steady(stamps, 2) == (30 / 20, 40 / 30)
+    assert steady(stamps[:4], 2) is None
