@@ -9,6 +9,9 @@ import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from pipelines.contract import ConfigError, MissingInputError
 
 MIN_KEY_BYTES = 16
@@ -83,6 +86,17 @@ class Pseudonyms:
         digests = [hashed(name, digest_size=_ID_BYTES, key=key).digest() for name in names]
         # base32 is slow to start and fast to go on, and 10 bytes need no padding.
         return base64.b32encode(b"".join(digests)).lower()
+
+    def ids_in(self, data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> bytes:
+        """As `ids_of`, for names that lie in memory one behind the other, by a kernel.
+
+        Args:
+            data: UTF-8 bytes of the names, in lower case, none empty.
+            offsets: int64 [names + 1].
+        """
+        from pipelines.native.blake2 import base32_hashes  # compiled, for those who need it
+
+        return base32_hashes(self._key, _ID_BYTES, data, offsets).tobytes()
 
 
 def new_key_file(path: Path) -> Path:

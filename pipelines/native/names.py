@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from string import ascii_letters, digits
 from typing import Any
 
@@ -159,12 +158,6 @@ class NameTable:
         data = self.arena[begin:end].copy()
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
         return pl.Series(pa.Array.from_buffers(pa.large_string(), self.count - first, buffers))
-
-    def words(self, first: int = 0) -> list[bytes]:
-        """As `names`, as bytes."""
-        bounds = self.offsets[first : self.count + 1].tolist()
-        text, begin = self.arena[bounds[0] : bounds[-1]].tobytes(), bounds[0]
-        return [text[a - begin : b - begin] for a, b in pairwise(bounds)]
 
 
 def _grown(array: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

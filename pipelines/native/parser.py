@@ -114,8 +114,8 @@ class _Authors:
         """Works out what the new names of the table mean."""
         new = self.table.names(len(self._ids))
         if len(new):
-            words = self.table.words(len(self._ids))
-            ids = np.frombuffer(self._pseudonyms.ids_of(words), self._ids.dtype)
+            names = self.table.arena, self.table.offsets[len(self._ids) : self.table.count + 1]
+            ids = np.frombuffer(self._pseudonyms.ids_in(*names), self._ids.dtype)
             bots = new.to_frame("author").select(is_bot(pl.col("author"), self._config))
             self._ids = np.concatenate([self._ids, ids])
             self.is_bot = np.concatenate([self.is_bot, bots.to_series().to_numpy()])

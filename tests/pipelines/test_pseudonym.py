@@ -4,8 +4,10 @@ import base64
 import hashlib
 import stat
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.contract import ConfigError, MissingInputError
@@ -27,6 +29,23 @@ def test_ids_in_bulk_are_those_one_by_one() -> None:
     assert bulk.user_ids(names) == expected
     assert bulk.user_ids(["A", "new"]) == [expected[1], Pseudonyms(KEY).user_id("new")]
     assert bulk.user_ids([]) == []
+
+
+def test_ids_of_names_in_memory_are_those_of_the_library() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.array([1, 3, 10, 20, 30, 31, 127, 128])
+    offsets = np.concatenate([[5], 5 + np.cumsum(sizes)])
+    data = rng.integers(0, 256, offsets[-1], dtype=np.uint8)
+    names = [data[a:b].tobytes() for a, b in pairwise(offsets)]
+    for key in (KEY, KEY * 4, KEY * 9):
+        shared = Pseudonyms(key)
+        assert shared.ids_in(data, offsets) == shared.ids_of(names)
+    assert Pseudonyms(KEY).ids_in(data, offsets[:1]) == b""
+
+
+def test_an_empty_name_in_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="names of 0 to 2 bytes"):
+        Pseudonyms(KEY).ids_in(np.zeros(2, np.uint8), np.array([0, 0, 2]))
 
 
 def test_threads_that_forget_names_do_not_disturb_each_other(
