@@ -15,7 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from pipelines.native.simd import LANES, byte_at, equal_bytes, first_bit, text_ends, word_at
+from pipelines.native.simd import (
+    LANES,
+    WIDE,
+    byte_at,
+    count_of,
+    equal_bytes,
+    first_bit,
+    num_equal,
+    text_ends,
+    word_at,
+)
 
 ABSENT, NULL, FALSE, TRUE, INT, FLOAT, TEXT, ESCAPED, OBJECT, LIST = range(10)
 
@@ -26,6 +36,7 @@ _TABLE_BITS = 8
 # Keys that follow each other in one line do so in the next: how many are looked for ahead.
 _MAX_EXPECTED = 256
 _LOOK_AHEAD = 3
+_PLACE, _FIELD, _RUN, _SIZE, _MASK, _TEXT = range(6)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NO_WORD = np.uint64(0)
 
@@ -40,14 +51,18 @@ _NULL_WORD = np.uint64(int.from_bytes(b"null", "little"))
 _ALSE_WORD = np.uint64(int.from_bytes(b"alse", "little"))
 
 kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+# LLVM calls through a register, and passes arrays on the stack: short kernels are never called.
+inlined = njit(
+    nogil=True, cache=True, error_model="numpy", boundscheck=False, forceinline=True
+)
 
 
-@kernel
+@inlined
 def byte_or_zero(base, i, n):
     return byte_at(base + i) if i < n else np.uint8(0)
 
 
-@kernel
+@inlined
 def _word(base, start, end, n):
     """Bytes start to end, at most 8, as a number, the first one lowest."""
     size = end - start
@@ -62,7 +77,7 @@ def _word(base, start, end, n):
     return word
 
 
-@kernel
+@inlined
 def after_space(base, i, n):
     """First position from i on that holds no space; newlines end lines, so they are none."""
     while i < n:
@@ -143,9 +158,22 @@ def _escape_end(base, i, n):
     return -1
 
 
-@kernel
+@inlined
 def text_end(base, i, n):
     """Position of the quote that ends the text beginning at i (-1: invalid), and if it escapes."""
+    if i + LANES <= n:
+        ends = text_ends(base + i)
+        if ends != 0:
+            i += first_bit(ends)
+            if byte_at(base + i) == _QUOTE:
+                return i, False
+        else:
+            i += LANES
+    return _long_text_end(base, i, n)
+
+
+@kernel
+def _long_text_end(base, i, n):
     is_escaped = False
     while i < n:
         if i + LANES <= n:
@@ -174,7 +202,7 @@ def text_end(base, i, n):
     return -1, False
 
 
-@kernel
+@inlined
 def _number_end(base, i, n):
     """End of the number at i, and its kind; -1 for what is none or needs care."""
     is_negative = byte_at(base + i) == _MINUS
@@ -201,7 +229,7 @@ def _number_end(base, i, n):
     return i, FLOAT
 
 
-@kernel
+@inlined
 def scalar_end(base, i, n):
     """End of the text, number or literal at i (-1: invalid), and its kind."""
     c = byte_or_zero(base, i, n)
@@ -281,7 +309,7 @@ def nested_end(base, i, n):
             i = after_space(base, i, n)
 
 
-@kernel
+@inlined
 def _field(base, start, end, n, keys, slots, shift):
     """Number of the wanted key that lies from start to end; -1: it is not wanted."""
     size = end - start
@@ -299,40 +327,77 @@ def _field(base, start, end, n, keys, slots, shift):
     return field
 
 
-@kernel
-def _expected(base, i, n, k, texts, masks, count):
+@inlined
+def _expected(base, i, n, k, expected, expected_at, count):
     """Number of the expected key that is at i, looked for from the k-th on; -1: none is."""
     if i + LANES > n:
         return -1
+    row_bytes = expected.shape[1] * _WORD_BYTES
     for ahead in range(k, min(k + _LOOK_AHEAD, count)):
-        mask = masks[ahead]
-        if equal_bytes(base + i, texts.ctypes.data + ahead * LANES) & mask == mask:
+        mask = np.uint32(expected[ahead, _MASK])
+        text_at = expected_at + ahead * row_bytes + _TEXT * _WORD_BYTES
+        if equal_bytes(base + i, text_at) & mask == mask:
             return ahead
     return -1
 
 
 @kernel
-def _expect(base, key, value, k, field, texts, masks, sizes, fields):
-    """Makes the key with its quote and colon the k-th expected one, if it is short enough."""
+def _expect(base, key, value, n, field, member):
+    """Makes the key with its quote and colon an expected one; it is found alone only if short."""
+    member[_PLACE], member[_FIELD] = key, field
     size = value - key
-    if size >= LANES or byte_at(base + value - 1) != _COLON:
-        masks[k] = np.uint32(0xFFFFFFFF)
-        texts[k] = 0
-        return
-    for j in range(size):
-        texts[k, j] = byte_at(base + key + j)
-    masks[k] = (np.uint32(1) << np.uint32(size)) - np.uint32(1)
-    sizes[k], fields[k] = size, field
+    is_short = size < LANES and byte_at(base + value - 1) == _COLON
+    member[_SIZE] = size if is_short else 0
+    member[_MASK] = (1 << size) - 1 if is_short else 0xFFFFFFFF
+    for j in range(LANES // _WORD_BYTES):
+        start = key + j * _WORD_BYTES
+        end = min(start + _WORD_BYTES, value)
+        member[_TEXT + j] = np.int64(_word(base, start, end, n)) if is_short and start < end else 0
 
 
 @kernel
-def scan_object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
-    """End of the object at i; fills where its wanted values lie. -1: invalid, or a key twice.
+def _expect_runs(expected, count):
+    """Fills which member ends each run of unwanted ones; the last member is in no run."""
+    for k in range(count - 1, -1, -1):
+        is_in_run = k + 1 < count and expected[k, _FIELD] < 0
+        expected[k, _RUN] = expected[k + 1, _RUN] if is_in_run else k
 
-    `expected` are the keys of an object before, in order; if `count` is -1, they become this one's.
+
+@inlined
+def _after_known(base, key, n, k, expected):
+    """Steps over unwanted members whose bytes are those of the line that is expected.
+
+    Bytes that were valid there, between two keys, are valid here.
+
+    Returns:
+        The first key at or after `key` that differs or is wanted, and its number.
+    """
+    end = expected[k, _RUN]
+    if end == k:
+        return key, k
+    first = expected[k, _PLACE]
+    size = expected[end, _PLACE] - first
+    same = 0
+    while same < size and key + same + WIDE <= n:
+        num = num_equal(base + key + same, base + first + same)
+        same += num
+        if num < WIDE:
+            break
+    if same >= size:
+        return key + size, end
+    while expected[k + 1, _PLACE] - first <= same:
+        k += 1
+    return key + expected[k, _PLACE] - first, k
+
+
+@inlined
+def scan_object(base, i, n, keys, slots, row, starts, ends, kinds, expected, expected_at, count):
+    """End of the object at i; fills in `row` where its wanted values lie. -1: invalid, or a key twice.
+
+    `expected` are the members of an object before, in order, at the address `expected_at`; if
+    `count` is -1, they become this one's.
     """
     shift = 64 - _TABLE_BITS
-    texts, masks, sizes, fields = expected
     learned, k = 0, 0
     i = after_space(base, i + 1, n)
     if byte_or_zero(base, i, n) == _CLOSE:
@@ -341,11 +406,13 @@ def scan_object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
         if byte_or_zero(base, i, n) != _QUOTE:
             return -1, learned
         key = i + 1
-        known = _expected(base, key, n, k, texts, masks, count)
+        if k < count:
+            key, k = _after_known(base, key, n, k, expected)
+        known = _expected(base, key, n, k, expected, expected_at, count)
         if known >= 0:
             k = known + 1
-            field = np.int64(fields[known])
-            value = key + sizes[known]
+            field = expected[known, _FIELD]
+            value = key + expected[known, _SIZE]
         else:
             key_end, is_escaped = text_end(base, key, n)
             if key_end < 0 or is_escaped:
@@ -356,7 +423,7 @@ def scan_object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
             field = _field(base, key, key_end, n, keys, slots, shift)
             value = i + 1
             if count < 0 and learned < _MAX_EXPECTED:
-                _expect(base, key, value, learned, field, texts, masks, sizes, fields)
+                _expect(base, key, value, n, field, expected[learned])
                 learned += 1
         value = after_space(base, value, n)
         c = byte_or_zero(base, value, n)
@@ -370,12 +437,12 @@ def scan_object(base, i, n, keys, slots, starts, ends, kinds, expected, count):
         if i < 0:
             return -1, learned
         if field >= 0:
-            if kinds[field] != ABSENT:
+            if kinds[row, field] != ABSENT:
                 return -1, learned
             is_text = kind == TEXT or kind == ESCAPED
-            kinds[field] = kind
-            starts[field] = value + is_text
-            ends[field] = i - is_text
+            kinds[row, field] = kind
+            starts[row, field] = value + is_text
+            ends[row, field] = i - is_text
         i = after_space(base, i, n)
         c = byte_or_zero(base, i, n)
         if c == _CLOSE:
@@ -395,9 +462,13 @@ def _line_end(base, i, n):
 @kernel
 def count_newlines(buffer):
     """Newlines in an array of bytes."""
+    base, n = buffer.ctypes.data, buffer.shape[0]
+    whole = n - n % WIDE
     count = 0
-    for i in range(buffer.shape[0]):
-        count += buffer[i] == _NEWLINE
+    for i in range(0, whole, WIDE):
+        count += count_of(base + i, np.uint8(_NEWLINE))
+    for i in range(whole, n):
+        count += byte_at(base + i) == _NEWLINE
     return count
 
 
@@ -419,14 +490,19 @@ def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
     """
     num_lines, num_crlf = 0, 0
     capacity = lines.shape[0]
+    expected_at = expected.ctypes.data
     while i < n and num_lines < capacity:
-        kinds[num_lines] = ABSENT
+        for field in range(kinds.shape[1]):
+            kinds[num_lines, field] = ABSENT
         end = after_space(base, i, n)
         if byte_or_zero(base, end, n) == _OPEN:
-            row = (starts[num_lines], ends[num_lines], kinds[num_lines])
-            end, learned = scan_object(base, end, n, keys, slots, *row, expected, count)
+            row = (num_lines, starts, ends, kinds)
+            end, learned = scan_object(
+                base, end, n, keys, slots, *row, expected, expected_at, count
+            )
             if count < 0 and end >= 0:
                 count = learned
+                _expect_runs(expected, count)
             if end >= 0:
                 end = after_space(base, end, n)
                 if end < n and byte_at(base + end) != _NEWLINE:
@@ -448,10 +524,10 @@ def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
 def members(base, n, keys, slots, at, of_kind, odd, starts, ends, kinds, none):
     """Scans the objects that are values of a field; rows where a key is twice become odd."""
     for row in range(at.shape[0]):
-        kinds[row] = ABSENT
+        for field in range(kinds.shape[1]):
+            kinds[row, field] = ABSENT
         if of_kind[row] == OBJECT and not odd[row]:
-            values = (starts[row], ends[row], kinds[row])
-            end, _ = scan_object(base, at[row], n, keys, slots, *values, none, 0)
+            end, _ = scan_object(base, at[row], n, keys, slots, row, starts, ends, kinds, none, 0, 0)
             odd[row] |= end < 0
 
 
@@ -552,14 +628,13 @@ class Field:
         return (self.kind_L == TEXT) | (self.kind_L == ESCAPED)
 
 
-def room_for_expected(num_keys: int = _MAX_EXPECTED) -> tuple[npt.NDArray[Any], ...]:
-    """For expected keys: their texts with quote and colon, masks of those bytes, sizes, fields."""
-    return (
-        np.zeros((num_keys, LANES), np.uint8),
-        np.zeros(num_keys, np.uint32),
-        np.zeros(num_keys, np.int32),
-        np.zeros(num_keys, np.int16),
-    )
+def room_for_expected(num_keys: int = _MAX_EXPECTED) -> npt.NDArray[np.int64]:
+    """For the members of a line that others resemble, int64 [members, 5 + words of a key].
+
+    Of each: where its key lies, the wanted field that it is or -1, which member ends the run of
+    unwanted ones that it begins, and the key with quote and colon: size, mask of its bytes, bytes.
+    """
+    return np.zeros((num_keys, _TEXT + LANES // _WORD_BYTES), np.int64)
 
 
 def fields_in(field: Field, keys: Keys, is_odd: npt.NDArray[np.bool_]) -> list[Field]:

@@ -201,7 +201,7 @@ def uploads(base, n, starts, kinds, keys, slots, words, none, out):
     Rows with many members, or with what JSON lets be read in two ways, end with the number -1.
     """
     found = 0
-    shape = (3,)
+    shape = (1, 3)
     inner = (np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.uint8))
     for row in range(starts.shape[0]):
         if kinds[row] != OBJECT:
@@ -216,10 +216,10 @@ def uploads(base, n, starts, kinds, keys, slots, words, none, out):
             i = after_space(base, after_space(base, end + 1, n) + 1, n)
             number = 0
             if byte_or_zero(base, i, n) == _OPEN:
-                inner[2][:] = ABSENT
-                i, _ = scan_object(base, i, n, keys, slots, *inner, none, 0)
+                inner[2][0, :] = ABSENT
+                i, _ = scan_object(base, i, n, keys, slots, 0, *inner, none, 0, 0)
                 if i >= 0:
-                    number = _type_of_upload(base, *inner, words)
+                    number = _type_of_upload(base, inner[0][0], inner[1][0], inner[2][0], words)
             else:
                 i, _ = scalar_end(base, i, n)
             members += 1
@@ -261,7 +261,7 @@ def galleries(base, n, starts, kinds, found, num_found, keys, slots, none, odd, 
         out: [num_found, 3], filled.
     """
     named, k1 = 0, 0
-    shape = (1,)
+    shape = (1, 1)
     inner = (np.empty(shape, np.int32), np.empty(shape, np.int32), np.empty(shape, np.uint8))
     for row in range(starts.shape[0]):
         k0 = k1
@@ -278,13 +278,13 @@ def galleries(base, n, starts, kinds, found, num_found, keys, slots, none, odd, 
         while is_clear and not is_done:
             is_clear = byte_or_zero(base, i, n) == _OPEN
             if is_clear:
-                inner[2][0] = ABSENT
-                i, _ = scan_object(base, i, n, keys, slots, *inner, none, 0)
-                is_clear = i >= 0 and inner[2][0] != ESCAPED
+                inner[2][0, 0] = ABSENT
+                i, _ = scan_object(base, i, n, keys, slots, 0, *inner, none, 0, 0)
+                is_clear = i >= 0 and inner[2][0, 0] != ESCAPED
             if not is_clear:
                 break
-            if inner[2][0] == TEXT:
-                k = _upload_named(base, inner[0][0], inner[1][0], found, k0, k1)
+            if inner[2][0, 0] == TEXT:
+                k = _upload_named(base, inner[0][0, 0], inner[1][0, 0], found, k0, k1)
                 if k >= 0:
                     out[named, 0], out[named, 1], out[named, 2] = (
                         found[k, 1],

@@ -12,6 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 LANES = 32
+WIDE = 64
 
 _BYTE = ir.IntType(8)
 _MASK = ir.IntType(LANES)
@@ -128,3 +129,32 @@ def equal_bytes(typing_context: Any, one: Any, other: Any) -> Any:
         return builder.bitcast(builder.icmp_unsigned("==", *blocks), _MASK)
 
     return types.uint32(types.int64, types.int64), emit
+
+
+@intrinsic
+def num_equal(typing_context: Any, one: Any, other: Any) -> Any:
+    """How many of 64 bytes at two addresses are equal before the first that differ."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.VectorType(_BYTE, WIDE).as_pointer()
+        blocks = [builder.load(builder.inttoptr(a, kind), align=1) for a in arguments]
+        differ = builder.bitcast(builder.icmp_unsigned("!=", *blocks), ir.IntType(WIDE))
+        return builder.cttz(differ, ir.Constant(ir.IntType(1), 0))
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@intrinsic
+def count_of(typing_context: Any, address: Any, byte: Any) -> Any:
+    """How often a byte is among the 64 at an address."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        block_type = ir.VectorType(_BYTE, WIDE)
+        block = builder.load(builder.inttoptr(arguments[0], block_type.as_pointer()), align=1)
+        empty = ir.Constant(block_type, ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
+        first = builder.insert_element(empty, arguments[1], ir.Constant(ir.IntType(32), 0))
+        found = builder.icmp_unsigned("==", block, builder.shuffle_vector(first, empty, zeros))
+        return builder.ctpop(builder.bitcast(found, ir.IntType(WIDE)))
+
+    return types.int64(types.int64, types.uint8), emit

@@ -105,11 +105,10 @@ def _may_mention(out, begin, slash):
 
 
 @kernel
-def _text(base, i, end, classes, is_line, out, o):
+def _text(base, i, end, classes, is_line, target, out, o):
     """Writes the text unescaped to `out` at `o`; where it ends, and if it needs care."""
     begin = o
     care = False
-    target = out.ctypes.data
     while i < end:
         if i + LANES <= end:
             looks = unclean(base + i)
@@ -168,12 +167,15 @@ def _text(base, i, end, classes, is_line, out, o):
 @kernel
 def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out, care):
     o = 0
+    target = out.ctypes.data
     for row in range(starts.shape[0]):
         offsets[row] = o
         care[row] = False
         kind = kinds[row]
         if kind == TEXT or kind == ESCAPED:
-            o, care[row] = _text(base, starts[row], ends[row], classes, is_line, out, o)
+            o, care[row] = _text(
+                base, starts[row], ends[row], classes, is_line, target, out, o
+            )
             care[row] |= o - offsets[row] > max_bytes
     offsets[starts.shape[0]] = o
 
