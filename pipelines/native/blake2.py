@@ -127,7 +127,8 @@ def base32_hashes(
     """
     sizes = np.diff(offsets)
     if len(sizes) and not 1 <= sizes.min() <= sizes.max() <= BLOCK_BYTES:
-        raise ValueError(f"names of {sizes.min()} to {sizes.max()} bytes: expected 1 to {BLOCK_BYTES}")
+        found = f"{sizes.min()} to {sizes.max()}"
+        raise ValueError(f"names of {found} bytes: expected 1 to {BLOCK_BYTES}")
     out = np.empty((len(sizes), digest_bytes * 8 // 5), np.uint8)
     _hash(np.frombuffer(key, np.uint8), digest_bytes, data, offsets, out)
     return out

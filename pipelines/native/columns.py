@@ -26,6 +26,7 @@ from pipelines.native.scan import (
     TRUE,
     Keys,
     Spans,
+    borrowing,
     kernel,
     members,
     room_for_expected,
@@ -137,7 +138,7 @@ def _value(base, start, end, kind, read):
     return value, True, value < 0
 
 
-@kernel
+@borrowing
 def _column(base, starts, ends, kinds, read, odd, values, valid):
     is_required = read >= REQUIRED
     how = read & (REQUIRED - 1)

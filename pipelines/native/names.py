@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from pipelines.native.scan import ABSENT, NULL, TEXT, kernel
+from pipelines.native.scan import ABSENT, NULL, TEXT, borrowing, kernel
 from pipelines.native.simd import byte_at
 
 # A dictionary this large is begun anew: 22M authors would not fit into every worker.
@@ -33,7 +33,7 @@ def _slot_of(name_hash, num_slots):
     return np.int64((name_hash * _MULTIPLIER) >> np.uint64(32)) & (num_slots - 1)
 
 
-@kernel
+@borrowing
 def name_codes(base, starts, ends, kinds, table, counts, odd, out):
     """Codes of names in lower case, int64, -1 for none; new names are appended to the table.
 

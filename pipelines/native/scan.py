@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +22,7 @@ from pipelines.native.simd import (
     equal_bytes,
     first_bit,
     num_equal,
+    prefetch,
     text_ends,
     word_at,
 )
@@ -37,6 +37,8 @@ _TABLE_BITS = 8
 _MAX_EXPECTED = 256
 _LOOK_AHEAD = 3
 _PLACE, _FIELD, _RUN, _SIZE, _MASK, _TEXT = range(6)
+# Lines are read faster than the processor guesses that they will be.
+_PREFETCH_BYTES = 1024
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _NO_WORD = np.uint64(0)
 
@@ -51,9 +53,11 @@ _NULL_WORD = np.uint64(int.from_bytes(b"null", "little"))
 _ALSE_WORD = np.uint64(int.from_bytes(b"alse", "little"))
 
 kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+# For kernels that allocate nothing: without counts of references, which cost more than scanning.
+borrowing = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False, _nrt=False)
 # LLVM calls through a register, and passes arrays on the stack: short kernels are never called.
 inlined = njit(
-    nogil=True, cache=True, error_model="numpy", boundscheck=False, forceinline=True
+    nogil=True, cache=True, error_model="numpy", boundscheck=False, _nrt=False, forceinline=True
 )
 
 
@@ -341,7 +345,7 @@ def _expected(base, i, n, k, expected, expected_at, count):
     return -1
 
 
-@kernel
+@borrowing
 def _expect(base, key, value, n, field, member):
     """Makes the key with its quote and colon an expected one; it is found alone only if short."""
     member[_PLACE], member[_FIELD] = key, field
@@ -355,7 +359,7 @@ def _expect(base, key, value, n, field, member):
         member[_TEXT + j] = np.int64(_word(base, start, end, n)) if is_short and start < end else 0
 
 
-@kernel
+@borrowing
 def _expect_runs(expected, count):
     """Fills which member ends each run of unwanted ones; the last member is in no run."""
     for k in range(count - 1, -1, -1):
@@ -379,6 +383,7 @@ def _after_known(base, key, n, k, expected):
     size = expected[end, _PLACE] - first
     same = 0
     while same < size and key + same + WIDE <= n:
+        prefetch(base + key + same + _PREFETCH_BYTES)
         num = num_equal(base + key + same, base + first + same)
         same += num
         if num < WIDE:
@@ -392,7 +397,7 @@ def _after_known(base, key, n, k, expected):
 
 @inlined
 def scan_object(base, i, n, keys, slots, row, starts, ends, kinds, expected, expected_at, count):
-    """End of the object at i; fills in `row` where its wanted values lie. -1: invalid, or a key twice.
+    """End of the object at i, -1 if invalid or a key is twice; fills in where its values lie.
 
     `expected` are the members of an object before, in order, at the address `expected_at`; if
     `count` is -1, they become this one's.
@@ -472,7 +477,7 @@ def count_newlines(buffer):
     return count
 
 
-@kernel
+@borrowing
 def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
     """Scans lines from i on until the arrays are full.
 
@@ -496,9 +501,19 @@ def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
             kinds[num_lines, field] = ABSENT
         end = after_space(base, i, n)
         if byte_or_zero(base, end, n) == _OPEN:
-            row = (num_lines, starts, ends, kinds)
             end, learned = scan_object(
-                base, end, n, keys, slots, *row, expected, expected_at, count
+                base,
+                end,
+                n,
+                keys,
+                slots,
+                num_lines,
+                starts,
+                ends,
+                kinds,
+                expected,
+                expected_at,
+                count,
             )
             if count < 0 and end >= 0:
                 count = learned
@@ -520,14 +535,16 @@ def scan(base, n, i, keys, slots, lines, starts, ends, kinds, expected, count):
     return num_lines, num_crlf, i, count
 
 
-@kernel
+@borrowing
 def members(base, n, keys, slots, at, of_kind, odd, starts, ends, kinds, none):
     """Scans the objects that are values of a field; rows where a key is twice become odd."""
     for row in range(at.shape[0]):
         for field in range(kinds.shape[1]):
             kinds[row, field] = ABSENT
         if of_kind[row] == OBJECT and not odd[row]:
-            end, _ = scan_object(base, at[row], n, keys, slots, row, starts, ends, kinds, none, 0, 0)
+            end, _ = scan_object(
+                base, at[row], n, keys, slots, row, starts, ends, kinds, none, 0, 0
+            )
             odd[row] |= end < 0
 
 

@@ -158,3 +158,19 @@ def count_of(typing_context: Any, address: Any, byte: Any) -> Any:
         return builder.ctpop(builder.bitcast(found, ir.IntType(WIDE)))
 
     return types.int64(types.int64, types.uint8), emit
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Has the bytes at an address, which may lie anywhere, brought into the cache."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, number = _BYTE.as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        to_read, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        at = builder.inttoptr(arguments[0], pointer)
+        builder.call(function, [at, to_read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), emit

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from pipelines.native.scan import ESCAPED, TEXT, Field, hex4, kernel
+from pipelines.native.scan import ESCAPED, TEXT, Field, borrowing, hex4
 from pipelines.native.simd import LANES, any_of, byte_at, copy_block, first_bit, unclean
 
 # What a byte of a text asks for: nothing, or a look at it.
@@ -24,7 +24,7 @@ _CLASS_OF_BYTE[ord("@")] = _AT_SIGN
 _CLASS_OF_BYTE[[0xC2, 0xC4, 0xC5, 0xE2, 0xEF]] = _LEAD
 
 
-@kernel
+@borrowing
 def _needs_care(code):
     """Whether a character is removed or replaced in texts, or is a letter's twin in lower case."""
     if code < 0x20:
@@ -47,7 +47,7 @@ def _needs_care(code):
     )
 
 
-@kernel
+@borrowing
 def _write_utf8(code, out, o):
     if code < 0x80:
         out[o] = code
@@ -68,7 +68,7 @@ def _write_utf8(code, out, o):
     return o + 4
 
 
-@kernel
+@borrowing
 def _unescaped(c):
     if c == 110:
         return 10
@@ -83,12 +83,12 @@ def _unescaped(c):
     return c
 
 
-@kernel
+@borrowing
 def _is_word(c):
     return 48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 95 or c >= 0x80
 
 
-@kernel
+@borrowing
 def _may_mention(out, begin, slash):
     """Whether u or user, as a word of its own, stands before the slash."""
     k = slash - 1
@@ -104,7 +104,7 @@ def _may_mention(out, begin, slash):
     return k == begin or not _is_word(out[k - 1])
 
 
-@kernel
+@borrowing
 def _text(base, i, end, classes, is_line, target, out, o):
     """Writes the text unescaped to `out` at `o`; where it ends, and if it needs care."""
     begin = o
@@ -164,7 +164,7 @@ def _text(base, i, end, classes, is_line, target, out, o):
     return o, care
 
 
-@kernel
+@borrowing
 def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out, care):
     o = 0
     target = out.ctypes.data
@@ -173,14 +173,12 @@ def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out,
         care[row] = False
         kind = kinds[row]
         if kind == TEXT or kind == ESCAPED:
-            o, care[row] = _text(
-                base, starts[row], ends[row], classes, is_line, target, out, o
-            )
+            o, care[row] = _text(base, starts[row], ends[row], classes, is_line, target, out, o)
             care[row] |= o - offsets[row] > max_bytes
     offsets[starts.shape[0]] = o
 
 
-@kernel
+@borrowing
 def _holds_names(out, offsets, names, name_offsets, codes, care):
     """Marks texts that hold the name (lower case) whose code is beside them."""
     base = out.ctypes.data
