@@ -216,6 +216,28 @@ def test_lines_in_doubt_are_left_to_the_slow_way(change: Callable[[bytes], bytes
         assert_same(kind, b"\n".join([line, change(line), line, change(line)]))
 
 
+@pytest.mark.parametrize("kind", ["RC", "RS"])
+def test_lines_that_differ_from_the_first_in_any_byte_are_read_as_in_the_slow_way(
+    kind: Kind,
+) -> None:
+    unwanted = {
+        "a_run": [],
+        "of_members": {"with": "anything", "in": [1, None]},
+        "that_no_table_holds": None,
+        "and_a_key_that_is_longer_than_a_block_of_bytes": True,
+        "with": "escapes \n, é and 😀",
+        "to": -0.5,
+    }
+    members = unwanted | OBJECTS[kind] | {key + "_2": value for key, value in unwanted.items()}
+    first = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    changed = [
+        first[:position] + new + first[position + old :]
+        for position in range(len(first))
+        for new, old in [(b"", 1), *((bytes([c]), 1) for c in b'"\\x7{}],: \x00\xff'), (b'"', 0)]
+    ]
+    assert_same(kind, b"\n".join([first, *(line for line in changed if b"\n" not in line)]))
+
+
 def test_batches_of_many_lines_and_any_end_are_read_to_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
