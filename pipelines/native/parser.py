@@ -102,6 +102,7 @@ class _Authors:
     def _forget(self) -> None:
         self.table.clear()
         self._ids = np.empty(0, f"S{ID_CHARS}")
+        self._names = pl.Series([], dtype=pl.String())
         self.is_bot = np.empty(0, np.bool_)
         self.is_forgotten = np.empty(0, np.bool_)
 
@@ -118,6 +119,7 @@ class _Authors:
             ids = np.frombuffer(self._pseudonyms.ids_in(*names), self._ids.dtype)
             bots = new.to_frame("author").select(is_bot(pl.col("author"), self._config))
             self._ids = np.concatenate([self._ids, ids])
+            self._names = pl.concat([self._names, new], rechunk=True)
             self.is_bot = np.concatenate([self.is_bot, bots.to_series().to_numpy()])
             forgotten = np.isin(ids, self._forgotten)
             self.is_forgotten = np.concatenate([self.is_forgotten, forgotten])
@@ -130,12 +132,7 @@ class _Authors:
 
     def names(self, codes: Codes) -> pl.Series:
         """Their names in lower case."""
-        table = self.table
-        found = [
-            table.arena[a:b].tobytes().decode()
-            for a, b in zip(table.offsets[codes], table.offsets[codes + 1], strict=True)
-        ]
-        return pl.Series(found, dtype=pl.String())
+        return self._names.gather(codes)
 
 
 class _Subreddits:

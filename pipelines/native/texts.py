@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from pipelines.native.scan import ESCAPED, TEXT, Field, borrowing, hex4
+from pipelines.native.scan import ESCAPED, TEXT, Field, borrowing, hex4, inlined
 from pipelines.native.simd import LANES, any_of, byte_at, copy_block, first_bit, unclean
 
 # What a byte of a text asks for: nothing, or a look at it.
@@ -178,46 +178,69 @@ def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out,
     offsets[starts.shape[0]] = o
 
 
+@inlined
+def _upper(c):
+    return c - np.uint8(32) if 97 <= c <= 122 else c
+
+
+@inlined
+def _first_of(base, i, end, total, one, other):
+    """First position from i on, before `end`, that holds one of two bytes; `end`: none does."""
+    while i + LANES <= total and i < end:
+        hits = any_of(base + i, one, other, other)
+        if hits != 0:
+            return min(i + first_bit(hits), end)
+        i += LANES
+    while i < end and byte_at(base + i) != one and byte_at(base + i) != other:
+        i += 1
+    return min(i, end)
+
+
+@inlined
+def _holds_name(base, i, end, total, names, n0, n1):
+    """Whether the text from i to `end` holds a name in any case, or may hold it escaped."""
+    size = n1 - n0
+    first, last = names[n0], names[n1 - 1]
+    first_upper, last_upper = _upper(first), _upper(last)
+    for k in range(n0, n1):
+        if names[k] == 95:  # the editor escapes underscores
+            if _first_of(base, i, end, total, np.uint8(92), np.uint8(92)) < end:
+                return True
+            break
+    while i + size <= end:
+        # Both ends are compared before what is between them: most texts hold the first letter.
+        if i + size - 1 + LANES <= total:
+            hits = any_of(base + i, first, first_upper, first_upper)
+            hits &= any_of(base + i + size - 1, last, last_upper, last_upper)
+            if hits == 0:
+                i += LANES
+                continue
+            i += first_bit(hits)
+            if i + size > end:
+                return False
+        k = 0
+        while k < size:
+            c = byte_at(base + i + k)
+            if 65 <= c <= 90:
+                c += np.uint8(32)
+            if c != names[n0 + k]:
+                break
+            k += 1
+        if k == size:
+            return True
+        i += 1
+    return False
+
+
 @borrowing
 def _holds_names(out, offsets, names, name_offsets, codes, care):
     """Marks texts that hold the name (lower case) whose code is beside them."""
-    base = out.ctypes.data
+    base, total = out.ctypes.data, out.shape[0]
     for row in range(codes.shape[0]):
-        if care[row] or codes[row] < 0:
-            continue
-        n0, n1 = name_offsets[codes[row]], name_offsets[codes[row] + 1]
-        size = n1 - n0
-        first = names[n0]
-        upper = first - np.uint8(32) if 97 <= first <= 122 else first
-        backslash = first
-        for k in range(n0, n1):
-            if names[k] == 95:  # the editor escapes underscores
-                backslash = np.uint8(92)
-        i, end = offsets[row], offsets[row + 1]
-        while i < end:
-            if i + LANES <= end:
-                hits = any_of(base + i, first, upper, backslash)
-                if hits == 0:
-                    i += LANES
-                    continue
-                i += first_bit(hits)
-            c = out[i]
-            if c == 92 and backslash == 92:
-                care[row] = True
-                break
-            if (c == first or c == upper) and i + size <= end:
-                k = 1
-                while k < size:
-                    c = out[i + k]
-                    if 65 <= c <= 90:
-                        c += np.uint8(32)
-                    if c != names[n0 + k]:
-                        break
-                    k += 1
-                if k == size:
-                    care[row] = True
-                    break
-            i += 1
+        code = codes[row]
+        if not care[row] and code >= 0:
+            n0, n1 = name_offsets[code], name_offsets[code + 1]
+            care[row] = _holds_name(base, offsets[row], offsets[row + 1], total, names, n0, n1)
 
 
 @dataclass(frozen=True)

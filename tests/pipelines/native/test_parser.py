@@ -238,6 +238,19 @@ def test_lines_that_differ_from_the_first_in_any_byte_are_read_as_in_the_slow_wa
     assert_same(kind, b"\n".join([first, *(line for line in changed if b"\n" not in line)]))
 
 
+def test_authors_are_found_in_their_texts_wherever_they_stand() -> None:
+    objects = [
+        COMMENT | {"author": name, "body": "x" * before + said + "y" * after}
+        for name in ("a", "Ab", "some_one", "x-9-and-a-name-of-30-characters")
+        for said in (name, name.swapcase(), name.replace("_", "\\_"), f" {name[:-1]}")
+        for before in range(70)
+        for after in (0, 1, 31, 40)
+    ]
+    assert_same("RC", lines(*objects))
+    spaced = [o | {"body": " ".join([*"bcd", o["body"].strip("xy"), *"efg"])} for o in objects]
+    assert_same("RC", lines(*spaced))
+
+
 def test_batches_of_many_lines_and_any_end_are_read_to_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
