@@ -220,7 +220,7 @@ def test_lines_in_doubt_are_left_to_the_slow_way(change: Callable[[bytes], bytes
 def test_lines_that_differ_from_the_first_in_any_byte_are_read_as_in_the_slow_way(
     kind: Kind,
 ) -> None:
-    unwanted = {
+    unwanted: dict[str, Any] = {
         "a_run": [],
         "of_members": {"with": "anything", "in": [1, None]},
         "that_no_table_holds": None,
