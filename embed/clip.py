@@ -249,7 +249,8 @@ def _tagged_weights(model: str, pretrained: str) -> Path:
     if name not in known:
         near = difflib.get_close_matches(name, [TINY, *known], n=5, cutoff=0.4)
         raise ConfigError(
-            f"clip.model={model!r}: open_clip knows no such model; nearest: {', '.join(near)}; "
+            f"clip.model={model!r}: open_clip knows no such model; "
+            f"{'nearest: ' + ', '.join(near) if near else 'see open_clip.list_models()'}; "
             "or give local-dir:PATH"
         )
     tags = open_clip.list_pretrained_tags_by_model(name)

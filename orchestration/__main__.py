@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import replace
+from errno import EACCES, EEXIST, EISDIR, ENOTDIR, EPERM, EROFS
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -14,21 +15,24 @@ from rich.markup import escape
 
 from orchestration import profiles
 from orchestration.approve import QualityError
+from orchestration.commands import SAMPLE_ROOT, run_at, show_plan, show_status
 from orchestration.commands import forget as forget_command
 from orchestration.commands import graph as graph_commands
 from orchestration.commands import persona as persona_commands
 from orchestration.commands import serve as serve_command
-from orchestration.commands import show_plan, show_status
 from orchestration.flow import FLOW
+from orchestration.manifests import published
 from orchestration.progress import Reporter
 from orchestration.runner import How
 from persona.tables import PERSONA_STORE
 from pipelines.contract import ConfigError, ContractError, MissingInputError, WorkerLostError
 from pipelines.contract import Run as RunAt
 
-SAMPLE_ROOT, DUMPS_ROOT = Path("runs/local_sample"), Path("runs/dumps")
+DUMPS_ROOT = Path("runs/dumps")
 KEY_FILE = Path("~/.config/tastegraph/key")
 EMBED = "embed_images"
+# A path that was given cannot be used as it is.
+MENDABLE_ERRNO = (EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR)
 STEPS = ", ".join(step.name for step in FLOW)
 
 app = typer.Typer(
@@ -239,7 +243,13 @@ def plan(
         )
         profile = profiles.with_clip(profile, clip_model, clip_pretrained)
     else:
-        profile = profiles.local_sample(root, root.with_name(root.name + "_world"), seed)
+        world = root.with_name(root.name + "_world")
+        if not world.is_dir():
+            raise MissingInputError(
+                f"no sample world at {world}: make one with `tastegraph sample --root {root}`, "
+                "or name dumps with --input"
+            )
+        profile = profiles.local_sample(root, world, seed)
     profile = profiles.override(profile, _with(settings, on_corrupt))
     show_plan(profiles.kept(profile, keep_encoder), Console())
 
@@ -259,10 +269,9 @@ def rollback(
     from orchestration.publishing import roll_back
     from orchestration.runner import Waiting, lock
 
-    if not root.is_dir():
-        raise MissingInputError(f"no run at {root}")
+    run_here = run_at(root)
     with lock(root, waiting=Waiting(Reporter(Console())) if wait else None):
-        name = roll_back(PERSONA_STORE, RunAt(root=root), to)
+        name = roll_back(PERSONA_STORE, run_here, to)
     Console().print(f"readers see {name}", highlight=False)
 
 
@@ -276,6 +285,10 @@ def _run(profile: profiles.Profile, reporter: Reporter, how: How) -> None:
     from orchestration.report import write_report
     from orchestration.runner import run_profile
 
+    if profile.root.exists() and not profile.root.is_dir():
+        raise ConfigError(f"--root {str(profile.root)!r}: a file; expected a folder")
+    if not how.months and how.takes(EMBED) and not published(RunAt(root=profile.root), EMBED):
+        profiles.check_images(profile)  # not only after hours of ingest
     try:
         run_profile(profile, reporter, how)
     except QualityError:
@@ -337,10 +350,16 @@ def main() -> None:
     try:
         app()
     except mendable as error:
-        Console(stderr=True).print(
-            f"[red]error[/] {escape(str(error))}", highlight=False, soft_wrap=True
-        )
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None or error.errno not in MENDABLE_ERRNO:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
+
+
+def _fail(told: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]error[/] {escape(told)}", highlight=False, soft_wrap=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

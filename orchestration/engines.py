@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 from orchestration.profiles import Profile
 
@@ -18,6 +19,8 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "LANCEDB_LOG": "error",
 }
+STDERR = 2  # the descriptor: the core is no Python
+NOTICE = b"Set ray log level from environment variable"
 
 
 @contextmanager
@@ -60,15 +63,32 @@ def _init(profile: Profile) -> bool:
         return False
     common = {"log_to_driver": False, "logging_level": logging.ERROR}
     if profile.ray_address:
-        ray.init(address=profile.ray_address, **common)
+        with without_notice():
+            ray.init(address=profile.ray_address, **common)
     else:
         # CPUs are tokens of Ray's scheduler: a controller beside each worker needs one of its own,
         # so a machine of two cores still offers four.
         num_cpus = max(4, os.cpu_count() or 1)
-        ray.init(
-            num_cpus=num_cpus,
-            object_store_memory=profile.object_store_bytes,
-            include_dashboard=False,
-            **common,
-        )
+        with without_notice():
+            ray.init(
+                num_cpus=num_cpus,
+                object_store_memory=profile.object_store_bytes,
+                include_dashboard=False,
+                **common,
+            )
     return True
+
+
+@contextmanager
+def without_notice() -> Iterator[None]:
+    """Keep what Ray's core says of its own log level off the terminal; all else passes, later."""
+    terminal = os.dup(STDERR)
+    with TemporaryFile() as held:
+        os.dup2(held.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, STDERR)
+            os.close(terminal)
+            held.seek(0)
+            os.write(STDERR, b"".join(line for line in held if NOTICE not in line))

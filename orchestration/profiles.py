@@ -157,6 +157,22 @@ def with_images(
     )
 
 
+def check_images(profile: Profile) -> None:
+    """That there are images where the profile says, and that its CLIP can be had.
+
+    Raises:
+        MissingInputError: No archive, or no folder with the weights.
+        ConfigError: open_clip knows no such model or weights.
+    """
+    from embed.archive import archive_files
+    from embed.clip import clip_identity
+
+    if profile.embed.archive:
+        archive_files(Path(profile.embed.archive))
+    if profile.embed.clip != ClipConfig():
+        clip_identity(profile.embed.clip.model, profile.embed.clip.pretrained)
+
+
 def retrying(profile: Profile, statuses: Iterable[str]) -> Profile:
     """The profile that asks again for images of these statuses, and for no others.
 

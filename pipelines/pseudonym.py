@@ -52,7 +52,7 @@ class Pseudonyms:
         path = Path(path)
         if not path.is_file():
             raise MissingInputError(
-                f"key file {str(path)!r} not found; make one with pipelines.pseudonym.new_key_file "
+                f"key file {str(path)!r} not found; name the one that the first run made "
                 "and keep it: under another key every user gets another id"
             )
         key = path.read_bytes().strip()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from graph.tables import GRAPH_STORE
 from orchestration import runlog
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest, published
@@ -20,7 +21,19 @@ from persona.tables import PERSONA_STORE
 from pipelines.contract import MissingInputError, Run
 from pipelines.dumps import discover
 
+SAMPLE_ROOT = Path("runs/local_sample")
 FIGURES = ("rows in", "rows out", "rejected", "dropped", "s", "rows/s", "GiB")
+
+
+def run_at(root: Path) -> Run:
+    """The run under a root.
+
+    Raises:
+        MissingInputError: There is no such folder.
+    """
+    if not root.is_dir():
+        raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
+    return Run(root=root)
 
 
 def show_status(root: Path, console: Console) -> None:
@@ -30,8 +43,12 @@ def show_status(root: Path, console: Console) -> None:
     Raises:
         MissingInputError: Nothing was ever run under `root`.
     """
-    run = Run(root=root)
+    run = run_at(root)
     if not (root / "manifests").is_dir() and not runlog.run_ids(root):
+        if GRAPH_STORE.path(run).is_dir():
+            raise MissingInputError(
+                f"{root} holds a graph and no run; see `tastegraph evaluate --root {root}`"
+            )
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in ("step", "month"):
@@ -47,7 +64,7 @@ def show_status(root: Path, console: Console) -> None:
             notes += [f"{step.name} {month}: {name}: {note}" for name, note in counts.notes.items()]
         if not manifests:
             table.add_row(step.name, "-", *["-"] * len(FIGURES), style="dim")
-    console.print(table)
+    print_whole(table, console)
     for note in [*(f"note: {note}" for note in notes), *_state(run)]:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
@@ -91,4 +108,11 @@ def show_plan(profile: Profile, console: Console) -> None:
         for month in published(run, step.name) if step.monthly else ():
             if month not in dumps:
                 table.add_row(step.name, month, "no", "its dumps are no input; its tables stay")
+    console.print(table)
+
+
+def print_whole(table: Table, console: Console) -> None:
+    """Print a table of figures with no figure cut, be the terminal narrower or there none."""
+    needed = table.__rich_measure__(console, console.options.update(max_width=1000)).maximum
+    console.width = max(needed, console.width)
     console.print(table)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestration.commands import SAMPLE_ROOT, run_at
 from pipelines import contract
 from pipelines.contract import ConfigError, Run
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from graph.experiment import Compared, Watch
     from graph.new_user import NewUser, NewUserEncoder
 
-SAMPLE_ROOT = Path("runs/local_sample")
 SPLITS = ("transductive", "inductive", "time")
 NEAREST = 10
 TAGS_A_FACET = 2
@@ -103,7 +103,7 @@ def evaluate(
     if set(names) - set(SPLITS):
         raise ConfigError(f"--splits {splits!r}: expected some of {', '.join(SPLITS)}")
     numbers = _numbers(seeds)
-    config, run, console = _train_config(root, seed, settings), Run(root=root), Console()
+    config, run, console = _train_config(root, seed, settings), run_at(root), Console()
     figures: dict[str, Any] = {}
     results: list[Result] = []
     if set(names) - {"time"}:
@@ -313,7 +313,7 @@ def embed_user(
     names = list(dict.fromkeys(_plain(name) for name in subreddits.split(",") if name.strip()))
     if not names:
         raise ConfigError(f"--subreddits {subreddits!r}: expected names separated by commas")
-    run, console = Run(root=root), Console()
+    run, console = run_at(root), Console()
     encoder = NewUserEncoder.load(CHECKPOINT.path(run))
     activity = _activity(names, encoder.trained.clock.now_utc)
     _warn_unknown(names, encoder, console)

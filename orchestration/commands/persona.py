@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from orchestration.commands import SAMPLE_ROOT, run_at
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Read personas: show one, or search them all.", no_args_is_help=True)
 
-SAMPLE_ROOT = Path("runs/local_sample")
 Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
 User = Annotated[str, typer.Argument(help="A user_id; or a name, with --key-file.")]
 KeyFile = Annotated[
@@ -119,7 +119,7 @@ def _store(root: Path) -> PersonaStore:
     from persona.store import PersonaStore
     from persona.tables import PERSONA_STORE
 
-    return PersonaStore.open(PERSONA_STORE.path(Run(root=root)).resolve())
+    return PersonaStore.open(PERSONA_STORE.path(run_at(root)).resolve())
 
 
 def _user_id(user: str, key_file: Path | None) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from persona.web.config import ApiConfig
 
 
 def serve(
@@ -30,7 +33,7 @@ def serve(
 
     Example: `tastegraph serve --root runs/2019 --host 0.0.0.0 --keys-file keys`
     """
-    from persona.web.deploy import read_file, read_settings
+    from persona.web.deploy import read_file
 
     sections: dict[str, dict[str, Any]] = read_file(settings) if settings else {}
     given = {"root": root and str(root), "host": host, "port": port, "archive": archive}
@@ -38,9 +41,11 @@ def serve(
     api = {"root": "runs/local_sample", **sections.get("api", {})}
     api |= {name: value for name, value in given.items() if value is not None}
     sections = {**sections, "api": api}
-    config, _ = read_settings(sections)
-    Console().print(f"http://{config.host}:{config.port}/  (stop with Ctrl-C)", highlight=False)
     (_serve_plain if plain else _serve_ray)(sections)
+
+
+def _tell(config: ApiConfig) -> None:
+    Console().print(f"http://{config.host}:{config.port}/  (stop with Ctrl-C)", highlight=False)
 
 
 def _serve_plain(sections: dict[str, dict[str, Any]]) -> None:
@@ -57,6 +62,7 @@ def _serve_plain(sections: dict[str, dict[str, Any]]) -> None:
     rewriter = verbalizer if isinstance(verbalizer, Rewriter) else None
     service = PersonaService(Path(config.root), verbalizer, rewriter, config.archive)
     app = build_app(config, service)
+    _tell(config)
     uvicorn.run(app, host=config.host, port=config.port, access_log=False, log_level="warning")
 
 
@@ -64,19 +70,22 @@ def _serve_ray(sections: dict[str, dict[str, Any]]) -> None:
     import ray
     from ray import serve as ray_serve
 
+    from orchestration.engines import without_notice
     from persona.web.deploy import API, build, read_settings
 
     config, _ = read_settings(sections)
     graph = build(sections)
     if not ray.is_initialized():
         # Replicas wait more than they compute: two of the API and the verbalizer fit two cores.
-        ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
+        with without_notice():
+            ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
         ray_serve.start(http_options={"host": config.host, "port": config.port})
         ray_serve.run(graph, name=API, route_prefix="/")
+        _tell(config)
         stop.wait()
     finally:
         ray_serve.shutdown()

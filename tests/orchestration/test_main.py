@@ -176,6 +176,7 @@ def test_the_plan_is_of_the_root_that_a_run_would_have_and_leaves_nothing(
     assert not key.exists()
     invoke("run", *words)
     invoke("sample", "--users", "60")
+    Path("runs/local_sample_world").mkdir(parents=True)
     invoke("plan")
     assert roots[0] == roots[1] != roots[2] == roots[3]
 
@@ -227,3 +228,82 @@ def test_a_dead_endpoint_is_one_line(
     assert exit_info.value.code == 2
     told = capsys.readouterr().err
     assert told == "error base_url='http://127.0.0.1:9/v1': no reply; run again\n"
+
+
+def test_a_path_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    words = ("--input", "nowhere", "--key-file", str(new_key_file(tmp_path / "key")))
+    for root, told in (
+        (file, f"--root '{file}': a file; expected a folder"),
+        (file / "run", f"{file}/run: Not a directory"),
+    ):
+        monkeypatch.setattr("sys.argv", ["tastegraph", "run", *words, "--root", str(root)])
+        with pytest.raises(SystemExit) as exit_info:
+            command_line.main()
+        assert exit_info.value.code == 2
+        assert capsys.readouterr().err == f"error {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--archive", "nowhere"), "archive='nowhere': no shard there"),
+        (("--clip-model", "nowhere"), "open_clip knows no such model; see open_clip.list_models"),
+        (("--clip-model", "ViT-B-33"), "no such model; nearest: ViT-B-32"),
+        (("--clip-model", "local-dir:nowhere"), "no folder nowhere"),
+    ],
+)
+def test_images_that_cannot_be_had_are_named_before_any_ingest(
+    words: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    dump, root = tmp_path / "RC_2019-08.ndjson", tmp_path / "run"
+    dump.write_text("{}\n")
+    given = ("run", "--input", str(dump), "--root", str(root))
+    key = ("--key-file", str(new_key_file(tmp_path / "key")))
+    with pytest.raises((ConfigError, MissingInputError), match=message):
+        invoke(*given, *key, *words)
+    assert not root.exists()
+
+
+def test_a_plan_of_no_sample_names_what_makes_one(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    with pytest.raises(MissingInputError, match=f"`tastegraph sample --root {root}`, or name"):
+        invoke("plan", "--root", str(root))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("rollback",),
+        ("evaluate",),
+        ("embed-user", "--subreddits", "aww"),
+        ("persona", "show", "somebody"),
+        ("persona", "search", "cats"),
+    ],
+)
+def test_a_root_that_is_not_there_is_told_as_such(words: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"no run at .*/nowhere: start one with"):
+        invoke(*words, "--root", str(tmp_path / "nowhere"))
+
+
+def test_the_status_of_an_imported_graph_says_what_it_is(tmp_path: Path) -> None:
+    rows = [f"u{u},i{i}" for u in range(9) for i in range(u % 4, 9)]
+    listed, root = tmp_path / "list.csv", tmp_path / "run"
+    listed.write_text("\n".join(["user,item", *rows]))
+    invoke("import-graph", str(listed), "--root", str(root))
+    with pytest.raises(MissingInputError, match="a graph and no run; see `tastegraph evaluate"):
+        invoke("status", "--root", str(root))
+
+
+def test_a_narrow_terminal_cuts_no_figure_of_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest("2020-01").write(Run(root=tmp_path))
+    monkeypatch.setenv("COLUMNS", "30")
+    told = invoke("status", "--root", str(tmp_path))
+    (line,) = [line for line in told.splitlines() if line.startswith(" ingest")]
+    assert line.split() == ["ingest", "2020-01", "56", "56", "0", "0", "0.5", "112", "0.0"]
