@@ -142,6 +142,7 @@ FLOW = (
             TAG_EMBEDDINGS,
         ),
         writes=(EVIDENCE,),
+        version=2,
     ),
     Step(
         name="verbalize",
@@ -150,6 +151,7 @@ FLOW = (
         writes=(PERSONAS, QUARANTINE),
         ray=True,
         resumable=True,
+        version=2,
     ),
     Step(
         name="evaluate",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from persona import wording as words
 from persona.items import NEIGHBOUR, SNIPPET, SUBREDDIT, TAG, Item, UserEvidence
 from persona.lexicon import Reading, TraitScore, read_text, score_traits
-from persona.privacy import sensitive_category
+from persona.privacy import sensitive_category, words_of
 from persona.schema import Claim, Persona, Taste, Trait
 from persona.topics import topic
 from persona.verbalizer import Failed, Failure, Outcome
@@ -25,8 +25,10 @@ MAX_TRAITS = 3
 MAX_CITED = 8
 MIN_REMARKS = 3  # fewer texts say nothing about a person's tone
 STRONG_SHARE, STEADY_SHARE = 0.3, 0.1  # of attention
+MIN_COMPARED = 3  # subreddits, for the first to be ahead of anything
+AHEAD = 1.5  # times the attention of the second: few things hold it like the first
 LEADING_SHARE = 0.15  # below, the first subreddit is one of many
-STEADY_SNIPPETS = 3  # as many texts make an interest steady, however small its share
+STEADY_SNIPPETS = 3  # as many texts show that somebody comes back, however small the share
 INFERRED_DISCOUNT = 0.75
 THIN_ITEMS = 5
 MIN_SUBREDDITS = 4  # fewer say nothing about breadth
@@ -109,13 +111,9 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
     for place, item in enumerate(notes.subreddits[:MAX_INTERESTS]):
         told = notes.told.get(item.subreddit, [])
         about = topic(item.text)
-        name = f" (r/{item.text})" if about.known and about.text != item.text else ""
-        options: tuple[str, ...]
-        if place == 0 and item.weight >= STRONG_SHARE:
-            options = words.INTEREST_STRONG
-        else:
-            steady = item.weight >= STEADY_SHARE or len(told) >= STEADY_SNIPPETS
-            options = words.INTEREST_STEADY if steady else words.INTEREST_LIGHT
+        is_said = about.text.lower() == item.text or not about.known
+        name = "" if is_said else f" (r/{item.text})"
+        options = _interest_wordings(notes, place, len(told))
         text = wording.pick("interest", options, place).format(topic=about.text + name)
         text += _theme_suffix(about.text, [reading for _, reading in told], wording, place)
         cited = (item.evidence_id, *(snippet.evidence_id for snippet, _ in told))
@@ -127,6 +125,22 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
             )
         )
     return claims
+
+
+def _interest_wordings(notes: _Notes, place: int, num_told: int) -> tuple[str, ...]:
+    """How strongly an interest may be put: of a single place attention is all of it, always."""
+    share = notes.subreddits[place].weight
+    if _leads(notes, place, num_told) and share >= STRONG_SHARE:
+        return words.INTEREST_STRONG
+    if num_told >= STEADY_SNIPPETS:
+        return words.INTEREST_OFTEN
+    return words.INTEREST_PLAIN if share >= STEADY_SHARE else words.INTEREST_LIGHT
+
+
+def _leads(notes: _Notes, place: int, num_told: int) -> bool:
+    """Whether the first place is ahead of others, and not only the one place there is."""
+    is_compared = len(notes.subreddits) >= MIN_COMPARED or num_told >= STEADY_SNIPPETS
+    return place == 0 and is_compared
 
 
 def _neighbours(items: Sequence[Item], wording: Wording) -> list[Claim]:
@@ -153,15 +167,31 @@ def _theme_suffix(about: str, readings: list[Reading], wording: Wording, place: 
         return ""
     found = {t: frozenset().union(*(r.themes.get(t, ()) for r in readings)) for t in support}
     clear = sorted(
-        (t for t in support if len(found[t]) >= (2 if support[t] >= 2 else 3) and t != about),
+        (
+            t
+            for t in support
+            if len(found[t]) >= (2 if support[t] >= 2 else 3) and _is_new(t, about)
+        ),
         key=lambda theme: (-support[theme], -len(found[theme]), theme),
     )
     usual = [theme for theme in clear if support[theme] >= 2]
     if not clear:
         return ""
-    options = words.THEME_SUFFIX if usual else words.THEME_ONCE
+    options = words.THEME_SOME if usual else words.THEME_ONCE
+    if usual and 2 * support[usual[0]] > len(readings):
+        options = words.THEME_SUFFIX
+        usual = [theme for theme in usual if 2 * support[theme] > len(readings)]
     chosen = (usual or clear)[:2]
     return wording.pick("themes", options, place).format(themes=join_words(chosen))
+
+
+def _is_new(theme: str, about: str) -> bool:
+    """Whether a theme adds to what a place is about: "animals" not to "cute animals"."""
+    return _subjects(theme).isdisjoint(_subjects(about))
+
+
+def _subjects(phrase: str) -> set[str]:
+    return set(words_of(phrase)) - {"and"}
 
 
 def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:
@@ -204,7 +234,8 @@ def _taste(facet: str, items: list[Item], wording: Wording, place: int) -> Taste
     close = [item for item in items if item.weight >= CLOSE_TAG * best]
     further = [i for i in items if i not in close and i.weight >= FURTHER_TAG * best]
     certainty = tag_certainty(best)
-    grade = next(options for floor, options in words.TASTE_GRADES if certainty >= floor)
+    grades = words.TASTE_GRADES_INFERRED if items[0].inferred else words.TASTE_GRADES
+    grade = next(options for floor, options in grades if certainty >= floor)
     things = facet_phrase(wording, facet, [item.text for item in close])
     text = wording.pick("taste", grade, place).format(things=things)
     if further:
@@ -272,7 +303,7 @@ def _breadth(subreddits: list[Item], wording: Wording) -> Trait | None:
 
 
 def _summary(notes: _Notes, traits: list[TraitScore], wording: Wording) -> str:
-    sentences = [_summary_interests(notes.subreddits, wording)]
+    sentences = [_summary_interests(notes, wording)]
     if notes.tags:
         sentences.append(_summary_taste(notes.tags, wording))
     if traits:
@@ -287,14 +318,19 @@ def _summary(notes: _Notes, traits: list[TraitScore], wording: Wording) -> str:
     return " ".join(sentences)
 
 
-def _summary_interests(subreddits: list[Item], wording: Wording) -> str:
+def _summary_interests(notes: _Notes, wording: Wording) -> str:
+    subreddits = notes.subreddits
     topics = list(dict.fromkeys(topic(item.text).text for item in subreddits[:3]))
     if not topics:
         return wording.pick("summary:interests", words.SUMMARY_NO_INTEREST)
     if len(topics) == 1:
         return wording.pick("summary:interests", words.SUMMARY_ONE).format(first=topics[0])
     rest = join_words(topics[1:])
-    options = words.SUMMARY_MANY if subreddits[0].weight >= LEADING_SHARE else words.SUMMARY_SPREAD
+    share, told = subreddits[0].weight, notes.told.get(subreddits[0].subreddit, [])
+    options = words.SUMMARY_MANY if share >= LEADING_SHARE else words.SUMMARY_SPREAD
+    is_ahead = share >= max(STRONG_SHARE, AHEAD * subreddits[1].weight)
+    if is_ahead and _leads(notes, 0, len(told)):
+        options = words.SUMMARY_STRONG
     return wording.pick("summary:interests", options).format(first=topics[0], rest=rest)
 
 

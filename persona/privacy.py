@@ -2,8 +2,8 @@
 
 Checked on what goes in (subreddit names, snippets) and on what comes out (every text of a persona).
 The terms are in `sensitive.json`, by category: whole words, stems (beginnings of words; anywhere in
-a subreddit name), phrases (anywhere in a subreddit name, too, run together), and names of
-subreddits.
+a subreddit name), phrases (anywhere in a subreddit name, too, run together), names of subreddits,
+and parts of names (anywhere in a subreddit name, and harmless in a text: places).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from importlib.resources import files
 import polars as pl
 
 _INSIDE_CHARS = 5  # shorter terms lie by chance inside other words: "arab" in "carabiner"
+_EDGE_CHARS = 3  # but of this category they seldom start or end a name by chance: "son" in "sonic"
+_EDGE_CATEGORY = "sexuality"
 QUOTE_WORDS = 6  # as many words in a row, the same as a user's, are a quote
 WHOLE_WORDS = 3  # and so is all of a text that has at least as many
 
@@ -37,7 +39,7 @@ def _load() -> dict[str, dict[str, list[str]]]:
 
 
 def _by_term(kind: str) -> dict[str, str]:
-    return {term: category for category, kinds in _TERMS.items() for term in kinds[kind]}
+    return {term: category for category, kinds in _TERMS.items() for term in kinds.get(kind, ())}
 
 
 _TERMS = _load()
@@ -45,6 +47,7 @@ _WORDS = _by_term("words")
 _STEMS = _by_term("stems")
 _PHRASES = _by_term("phrases")
 _SUBREDDITS = _by_term("subreddits")
+_NAME_PARTS = _by_term("name_parts")
 _STEM_LENGTHS = sorted({len(stem) for stem in _STEMS})
 _PHRASE = re.compile(r"\b(?:" + "|".join(sorted(_PHRASES, key=len, reverse=True)) + r")\b")
 
@@ -102,15 +105,23 @@ def sensitive_subreddit(name: str, words: Sequence[str] | None) -> str | None:
     if name in _SUBREDDITS:
         return _SUBREDDITS[name]
     plain = re.sub(r"[_.\-]", "", name)
-    for terms in (_STEMS, _RUN_TOGETHER):
+    for terms in (_STEMS, _RUN_TOGETHER, _NAME_PARTS):
         term = next((term for term in terms if term in plain), None)
         if term:
             return terms[term]
     said = sensitive_category(name)  # between its separators: "adhd_partners"
     if said or words is not None:
         return said or sensitive_category(" ".join(words or ()))
-    inside = next((w for w in _WORDS if len(w) >= _INSIDE_CHARS and w in plain), None)
-    return _WORDS[inside] if inside else None
+    return next((_WORDS[word] for word in _WORDS if _shows_in(word, plain)), None)
+
+
+def _shows_in(word: str, plain: str) -> bool:
+    """Whether a word may be told from a name whose words are not known."""
+    if len(word) >= _INSIDE_CHARS:
+        return word in plain
+    if len(word) < _EDGE_CHARS or _WORDS[word] != _EDGE_CATEGORY:
+        return False
+    return plain.startswith(word) or plain.endswith(word)
 
 
 def is_public_subreddit(name: str) -> bool:

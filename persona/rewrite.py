@@ -24,7 +24,6 @@ from persona.schema import Persona
 from persona.verbalizer import Failed, Failure
 from persona.wording import FACET_FORMS
 
-MAX_REWRITTEN_CHARS = 3000
 _SUBJECT = "subject"
 
 REWRITE_PROMPT = """\

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_SUMMARY_SENTENCES = 4
 MIN_SUMMARY_SENTENCES = 2
-MAX_CLAIM_CHARS = 240
 
 _SENTENCE_END = re.compile(r"[.!?](?:[\"')\]]*)(?=\s|$)")
 

@@ -22,6 +22,8 @@ _PICTURE_WORDS = frozenset(_TOPICS["picture_words"])
 _ASKED_PEOPLE = frozenset(_TOPICS["asked_people"])
 # Sensitive words are cut out of names as well: what cannot be read cannot be refused.
 _ADJECTIVES = frozenset(_TOPICS["adjectives"])
+_NO_PHRASE = frozenset(_TOPICS["no_phrase"])  # what starts so is a sentence: "get motivated"
+_CASED: dict[str, str] = _TOPICS["cased"]
 _WORDS = frozenset(_PACKAGE.joinpath("words.txt").read_text("utf-8").split()) | listed_words()
 _LONGEST = max(map(len, _WORDS))
 _PARTS = re.compile(r"[a-z]+|\d+")
@@ -48,7 +50,7 @@ def topic(subreddit: str) -> Topic:
     if _shows_pictures(subreddit):
         return Topic(f"{readable(subreddit[:-4])} pictures", True)
     words = split_words(subreddit)
-    if words is None:
+    if words is None or words[0] in _NO_PHRASE or all(map(str.isdigit, words)):
         return Topic(f"the r/{subreddit} community", False)
     return Topic(_phrase(words), True)
 
@@ -104,13 +106,18 @@ def _cut(part: str) -> list[str] | None:
 
 
 def _phrase(words: list[str]) -> str:
-    head, rest = words[0], " ".join(words[1:])
+    head, rest = words[0], _cased(words[1:])
     if head == "ask" and rest:
         return f"questions to {rest}" if rest in _ASKED_PEOPLE else f"questions about {rest}"
     if head == "learn" and rest:
         return f"learning {rest}"
-    if rest in ("pics", "gifs", "vids") and head != "this":
-        words = [head, {"pics": "pictures", "gifs": "animations", "vids": "videos"}[rest]]
+    if words[1:] in (["pics"], ["gifs"], ["vids"]) and head != "this":
+        words = [head, {"pics": "pictures", "gifs": "animations", "vids": "videos"}[words[1]]]
     if words[-1] in _ADJECTIVES:
         words = [*words, "things"]
-    return " ".join(words)
+    return _cased(words)
+
+
+def _cased(words: list[str]) -> str:
+    """Words with the capitals of names: "Pokémon plaza", "games on TV"."""
+    return " ".join(_CASED.get(word, word) for word in words)

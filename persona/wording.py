@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
+# Attention says how much a place counts, not how often somebody came: that takes several texts.
 INTEREST_STRONG = (
-    "Keeps coming back to {topic}",
     "Puts {topic} before most other things",
     "Gives a large part of their attention to {topic}",
     "Is most at home with {topic}",
+    "Follows {topic} more closely than most things",
 )
-INTEREST_STEADY = (
-    "Takes a steady interest in {topic}",
-    "Returns regularly to {topic}",
-    "Makes room for {topic}",
-    "Is often to be found around {topic}",
+INTEREST_OFTEN = (
+    "Keeps coming back to {topic}",
+    "Returns again and again to {topic}",
     "Comes back to {topic} time and again",
-    "Keeps up with {topic}",
+    "Takes a steady interest in {topic}",
     "Has {topic} among their regular stops",
 )
+INTEREST_PLAIN = (
+    "Takes an interest in {topic}",
+    "Makes room for {topic}",
+    "Follows {topic}",
+    "Has time for {topic}",
+    "Is drawn to {topic}",
+)
 INTEREST_LIGHT = (
-    "Looks in on {topic} now and then",
+    "Looks in on {topic}",
     "Has a lighter interest in {topic}",
     "Shows a passing interest in {topic}",
-    "Drops by for {topic} from time to time",
+    "Has some time for {topic}",
 )
 INTEREST_INFERRED = (
     "May also care for {topic}, as people of like interests do",
@@ -35,6 +41,11 @@ THEME_SUFFIX = (
     ", where the talk turns to {themes}",
     ", writing mostly about {themes}",
     ", with {themes} as the usual subject",
+)
+THEME_SOME = (
+    ", touching more than once on {themes}",
+    ", with some words on {themes}",
+    ", writing now and then about {themes}",
 )
 THEME_ONCE = (
     ", with a word on {themes}",
@@ -53,13 +64,20 @@ TASTE_GRADES = (  # certainty from which a grade holds, its wordings
     (0.3, ("Leans toward {things}", "Tends to favor {things}")),
     (0.0, ("A slight leaning to {things}", "A faint preference for {things}")),
 )
+# Of what communities say, and no picture of the user's own.
+TASTE_GRADES_INFERRED = (
+    (0.9, ("Seems drawn to {things}", "Is likely fond of {things}", "Would seem to like {things}")),
+    (0.6, ("May well like {things}", "Seems to have a taste for {things}")),
+    (0.3, ("May lean toward {things}", "Perhaps favors {things}")),
+    (0.0, ("May have a slight leaning to {things}", "Perhaps has a faint liking for {things}")),
+)
 DRAWN_FROM = 0.6
 
 FACET_PHRASES: dict[str, tuple[str, ...]] = {
     "palette": ("{tags} colors", "{tags} tones", "{tags} palettes"),
     "subject": ("pictures of {plurals}", "{plurals} as subjects", "images of {plurals}"),
     "treatment": ("{tags} treatments", "{tags} looks", "work with {a_tags} treatment"),
-    "medium": ("{plurals}", "{plurals} as a form"),
+    "medium": ("{plurals}",),
     "composition": ("{tags} compositions", "{tags} framing", "{tags} shots"),
     "mood": ("{tags} moods", "{a_tags} atmosphere"),
     "era": ("{tags} style", "{tags} looks"),
@@ -81,7 +99,7 @@ TRAIT_ADJECTIVES = {
     "humour": ("playful", "humorous"),
     "thoughtfulness": ("thoughtful", "reflective"),
     "bluntness": ("blunt", "outspoken"),
-    "nostalgia": ("nostalgic", "given to memories"),
+    "nostalgia": ("nostalgic", "fond of the past"),
     "helpfulness": ("helpful", "obliging"),
 }
 TRAIT_CLAIMS = (
@@ -103,18 +121,22 @@ FOCUSED = (
     "Stays with a narrow set of subjects",
 )
 
+SUMMARY_STRONG = (  # well ahead of the next
+    "Few things hold their attention like {first}; after that, {rest}.",
+    "Much of what they do revolves around {first}, with {rest} beside it.",
+    "This is someone with {first} at heart, who also follows {rest}.",
+    "Above all else it is {first} that holds them, before {rest}.",
+)
 SUMMARY_MANY = (
-    "Few things hold their attention like {first}, though {rest} come close.",
     "Ask what occupies them and the answer is {first}, followed by {rest}.",
     "Attention here goes first to {first}, then to {rest}.",
-    "This is someone who keeps returning to {first} and also follows {rest}.",
-    "Much of what they do revolves around {first}, with {rest} beside it.",
-    "The first thing to know is an interest in {first}; next come {rest}.",
+    "The first thing to know is an interest in {first}, ahead of {rest}.",
+    "They follow {first} and, after that, {rest}.",
 )
 SUMMARY_SPREAD = (
     "Their attention is spread over many places, above all {first}, then {rest}.",
-    "No one thing dominates here: some {first}, some {rest}.",
-    "They divide their time between many things, with {first} ahead of {rest}.",
+    "No one thing dominates here; they look in on {first}, and on {rest}.",
+    "They divide their attention between many things, with {first} ahead of {rest}.",
     "A person of many small interests, led by {first}, with {rest} close behind.",
 )
 SUMMARY_ONE = (
@@ -140,11 +162,11 @@ SUMMARY_TASTE_WEAK = (
     "In pictures, only a slight leaning shows, to {weak}.",
     "Their visual taste is not marked; there is a faint preference for {weak}.",
 )
-SUMMARY_WEAK_SUFFIX = (", with a slight leaning to {weak}.", ", and a little to {weak}.")
+SUMMARY_WEAK_SUFFIX = (", with a slight leaning to {weak}.", ", and less clearly {weak}.")
 SUMMARY_TRAITS = (
-    "They come across as {traits}.",
-    "In tone they are {traits}.",
-    "Their remarks sound {traits}.",
+    "They often come across as {traits}.",
+    "In tone they are often {traits}.",
+    "Their remarks often sound {traits}.",
 )
 SUMMARY_TRAITS_AT_TIMES = (
     "At times they sound {traits}.",

@@ -51,9 +51,6 @@ class Fault:
     recovered_s: float
 
 
-FaultFunction = Callable[[Path, Path], Fault]
-
-
 class Started:
     """A run under way.
 

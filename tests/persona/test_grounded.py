@@ -72,6 +72,7 @@ def test_inferred_taste_is_surer_of_nothing_and_says_so() -> None:
     own = UserEvidence("u", (subreddit("neonnights", 1.0), tag("palette", "neon", 2.0)))
     inferred = UserEvidence("u", (own.items[0], replace(own.items[1], inferred=True)))
     assert persona_of(inferred).aesthetic[0].confidence < persona_of(own).aesthetic[0].confidence
+    assert re.search("[Ss]eem|likely|[Mm]ay", persona_of(inferred).aesthetic[0].text)
     assert "communities" in persona_of(inferred).summary
     assert "communities" not in persona_of(own).summary
 
@@ -103,6 +104,50 @@ def test_breadth_is_said_where_attention_is_scattered_or_gathered() -> None:
     assert [trait.name for trait in persona_of(even).affect] == ["breadth"]
     assert re.search("many|widely", persona_of(even).affect[0].text)
     assert re.search("few|narrow", persona_of(one).affect[0].text)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_nobody_is_said_to_come_back_who_was_seen_once(seed: int) -> None:
+    """Attention is a share: of a single place it is 1 after a single remark."""
+    repeated = re.compile("back|again|return|regular|steady|now and then|most|revolves|few things")
+    single = UserEvidence("u", (subreddit("jazz", 1.0), snippet("jazz", 0, "A fine tune.")))
+    two = UserEvidence("u", (subreddit("jazz", 0.6), subreddit("chess", 0.4)))
+    for user in (single, two):
+        persona = persona_of(user, seed)
+        for text in (persona.summary, *(claim.text for claim in persona.interests)):
+            assert not repeated.search(text), text
+
+
+def test_who_wrote_three_times_comes_back() -> None:
+    told = [snippet("jazz", place, "A fine tune.") for place in range(3)]
+    user = UserEvidence("u", (subreddit("chess", 0.5), subreddit("jazz", 0.2), *told))
+    assert re.search("back|again|steady|regular", persona_of(user).interests[1].text)
+
+
+def test_a_theme_that_a_name_says_is_not_said_again() -> None:
+    told = [snippet("aww", place, "My dog chased the cat.") for place in range(2)]
+    (interest,) = persona_of(UserEvidence("u", (subreddit("aww", 1.0), *told))).interests
+    assert interest.text.count("animals") == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_few_things_hold_somebody_like_what_is_well_ahead(seed: int) -> None:
+    strong = re.compile("[Ff]ew things|Much of|at heart|Above all")
+    rest = (subreddit("chess", 0.3), subreddit("woodworking", 0.1))
+    ahead = UserEvidence("u", (subreddit("jazz", 0.5), *rest))
+    close = UserEvidence("u", (subreddit("jazz", 0.35), *rest))
+    assert strong.search(persona_of(ahead, seed).summary)
+    assert not strong.search(persona_of(close, seed).summary)
+
+
+def test_mostly_is_said_of_more_than_half_of_the_texts() -> None:
+    lens = [snippet("jazz", i, "That camera and its lens.") for i in range(2)]
+    other = [snippet("jazz", i + 2, "A fine tune.") for i in range(4)]
+    most = persona_of(UserEvidence("u", (subreddit("jazz", 0.5), *lens, other[0])))
+    some = persona_of(UserEvidence("u", (subreddit("jazz", 0.5), *lens, *other)))
+    assert re.search("mostly|usual|turns to", most.interests[0].text)
+    assert re.search("more than once|some words|now and then", some.interests[0].text)
+    assert all("photography" in persona.interests[0].text for persona in (most, some))
 
 
 def test_nothing_to_say_is_a_named_failure() -> None:

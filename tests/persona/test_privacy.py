@@ -42,6 +42,7 @@ HARMLESS = [
     "an empty room with an old chair",
     "",
     "日本語のテキスト",
+    "a postcard from Australia, and Canadian maples",
 ]
 
 

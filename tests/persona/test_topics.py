@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from persona.privacy import sensitive_category
-from persona.schema import Claim
+from persona.schema import Claim, num_sentences
 from persona.topics import is_allowed, split_words, topic
 
 
@@ -23,12 +23,18 @@ from persona.topics import is_allowed, split_words, topic
         ("askscience", "questions about science"),
         ("earthporn", "landscape photographs"),
         ("bridgeporn", "bridge pictures"),
-        ("learnpython", "learning python"),
+        ("learnpython", "learning Python"),
         ("graphic_design", "graphic design"),
         ("creepy", "creepy things"),
         ("catpics", "cat pictures"),
         ("100yearsago", "100 years ago"),
         ("todayilearned", "facts learned today"),
+        ("starshipporn", "starship pictures"),
+        ("pokemonplaza", "Pokémon plaza"),
+        ("learnjapanese", "learning Japanese"),
+        ("mildlyamusing", "mildly amusing things"),
+        ("antimeme", "anti-memes"),
+        ("timesnow", "times now"),
     ],
 )
 def test_names_are_read(name: str, text: str) -> None:
@@ -36,9 +42,18 @@ def test_names_are_read(name: str, text: str) -> None:
     assert topic(name).known
 
 
-def test_what_cannot_be_read_stays_a_name() -> None:
-    assert topic("xqzvkb").text == "the r/xqzvkb community"
-    assert not topic("xqzvkb").known
+@pytest.mark.parametrize("name", ["xqzvkb", "getdressed", "thatcat", "whatisit", "484"])
+def test_what_cannot_be_read_as_a_thing_stays_a_name(name: str) -> None:
+    assert topic(name).text == f"the r/{name} community"
+    assert not topic(name).known
+
+
+def test_every_gloss_fits_into_any_sentence() -> None:
+    glosses = json.loads(files("persona").joinpath("topics.json").read_text("utf-8"))["glosses"]
+    for name, text in glosses.items():
+        assert sensitive_category(text) is None, name
+        assert num_sentences(f"Likes {text} and more.") == 1, name
+        assert Claim(text=text, evidence=("s:x",), confidence=0.5)
 
 
 def test_the_longest_words_win() -> None:
@@ -50,7 +65,10 @@ def test_the_longest_words_win() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["neonnights", "earthporn", "skyporn", "cats", "askscience", "photography", "reddit.com"],
+    [
+        *("neonnights", "earthporn", "skyporn", "cats", "askscience", "photography", "reddit.com"),
+        *("sonic", "thesimpsons", "frisson", "angryupvote", "hamburgers", "learnjapanese"),
+    ],
 )
 def test_harmless_communities_are_allowed(name: str) -> None:
     assert is_allowed(name)
@@ -78,6 +96,17 @@ def test_harmless_communities_are_allowed(name: str) -> None:
         "weareindia",
         "u_someone",
         "<username>",
+        "sexyamateursdaily",
+        "gayuksnapchat",
+        "cringeanarchy",
+        "asatru",
+        "fatlogic",
+        "excons",
+        "custody",
+        "austinmotorcycles",
+        "pokemongonewjersey",
+        "imagesofaustralia",
+        "canadianforces",
     ],
 )
 def test_sensitive_communities_are_refused(name: str) -> None:
