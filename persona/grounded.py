@@ -15,7 +15,7 @@ from persona import wording as words
 from persona.items import NEIGHBOUR, SNIPPET, SUBREDDIT, TAG, Item, UserEvidence
 from persona.lexicon import Reading, TraitScore, read_text, score_traits
 from persona.privacy import sensitive_category, words_of
-from persona.schema import Claim, Persona, Taste, Trait
+from persona.schema import MIN_SUMMARY_SENTENCES, Claim, Persona, Taste, Trait
 from persona.topics import topic
 from persona.verbalizer import Failed, Failure, Outcome
 from persona.wording import Wording, facet_phrase, join_words
@@ -130,17 +130,16 @@ def _interests(notes: _Notes, wording: Wording) -> list[Claim]:
 def _interest_wordings(notes: _Notes, place: int, num_told: int) -> tuple[str, ...]:
     """How strongly an interest may be put: of a single place attention is all of it, always."""
     share = notes.subreddits[place].weight
-    if _leads(notes, place, num_told) and share >= STRONG_SHARE:
+    if place == 0 and _is_compared(notes) and share >= STRONG_SHARE:
         return words.INTEREST_STRONG
     if num_told >= STEADY_SNIPPETS:
         return words.INTEREST_OFTEN
     return words.INTEREST_PLAIN if share >= STEADY_SHARE else words.INTEREST_LIGHT
 
 
-def _leads(notes: _Notes, place: int, num_told: int) -> bool:
-    """Whether the first place is ahead of others, and not only the one place there is."""
-    is_compared = len(notes.subreddits) >= MIN_COMPARED or num_told >= STEADY_SNIPPETS
-    return place == 0 and is_compared
+def _is_compared(notes: _Notes) -> bool:
+    """Whether there are others for the first place to be ahead of."""
+    return len(notes.subreddits) >= MIN_COMPARED
 
 
 def _neighbours(items: Sequence[Item], wording: Wording) -> list[Claim]:
@@ -313,8 +312,10 @@ def _summary(notes: _Notes, traits: list[TraitScore], wording: Wording) -> str:
         sentences.append(wording.pick("summary:traits", options).format(traits=told))
     if any(item.inferred for item in notes.tags):
         sentences.append(wording.pick("caveat", words.CAVEAT_INFERRED))
-    elif len(notes.subreddits) + len(notes.snippets) < THIN_ITEMS or len(sentences) < 2:
+    elif len(notes.subreddits) + len(notes.snippets) < THIN_ITEMS:
         sentences.append(wording.pick("caveat", words.CAVEAT_THIN))
+    elif len(sentences) < MIN_SUMMARY_SENTENCES:
+        sentences.append(wording.pick("caveat", words.CAVEAT_PLAIN))
     return " ".join(sentences)
 
 
@@ -326,10 +327,10 @@ def _summary_interests(notes: _Notes, wording: Wording) -> str:
     if len(topics) == 1:
         return wording.pick("summary:interests", words.SUMMARY_ONE).format(first=topics[0])
     rest = join_words(topics[1:])
-    share, told = subreddits[0].weight, notes.told.get(subreddits[0].subreddit, [])
+    share = subreddits[0].weight
     options = words.SUMMARY_MANY if share >= LEADING_SHARE else words.SUMMARY_SPREAD
     is_ahead = share >= max(STRONG_SHARE, AHEAD * subreddits[1].weight)
-    if is_ahead and _leads(notes, 0, len(told)):
+    if is_ahead and _is_compared(notes):
         options = words.SUMMARY_STRONG
     return wording.pick("summary:interests", options).format(first=topics[0], rest=rest)
 

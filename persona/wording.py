@@ -100,7 +100,7 @@ TRAIT_ADJECTIVES = {
     "thoughtfulness": ("thoughtful", "reflective"),
     "bluntness": ("blunt", "outspoken"),
     "nostalgia": ("nostalgic", "fond of the past"),
-    "helpfulness": ("helpful", "obliging"),
+    "helpfulness": ("helpful", "ready with advice"),
 }
 TRAIT_CLAIMS = (
     "Comes across as {trait}, in {hits} of {total} remarks",
@@ -175,6 +175,10 @@ SUMMARY_TRAITS_AT_TIMES = (
 CAVEAT_INFERRED = (
     "The visual part is inferred from the communities they take part in, not from own pictures.",
     "As they have no pictures of their own to go by, the visual part rests on their communities.",
+)
+CAVEAT_PLAIN = (
+    "Neither a visual taste nor a tone stands out beside it.",
+    "Nothing shows of their visual taste, and no tone stands out.",
 )
 CAVEAT_THIN = (
     "There is too little evidence to say more.",

@@ -86,6 +86,15 @@ def test_thin_evidence_makes_a_short_and_unsure_persona() -> None:
     assert thin.confidence < rich.confidence
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_much_evidence_of_no_taste_and_no_tone_is_not_called_little(seed: int) -> None:
+    told = [snippet("jazz", place, "A fine tune.") for place in range(9)]
+    summary = persona_of(UserEvidence("u", (subreddit("jazz", 1.0), *told)), seed).summary
+    assert num_sentences(summary) == 2
+    assert "evidence" not in summary
+    assert "visual taste" in summary
+
+
 def test_two_remarks_say_nothing_about_tone() -> None:
     warm = [snippet("neonnights", place, "Thanks, lovely!") for place in range(3)]
     few = UserEvidence("u", (subreddit("neonnights", 1.0), *warm[:2]))

@@ -102,6 +102,7 @@ def test_harmless_communities_are_allowed(name: str) -> None:
         "asatru",
         "fatlogic",
         "excons",
+        "coronaviruscirclejerk",
         "custody",
         "austinmotorcycles",
         "pokemongonewjersey",
