@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from rich import box
@@ -18,8 +20,9 @@ from orchestration.profiles import Profile
 from orchestration.progress import quantity
 from orchestration.publishing import visible
 from persona.tables import PERSONA_STORE
-from pipelines.contract import MissingInputError, Run
+from pipelines.contract import ConfigError, MissingInputError, Run
 from pipelines.dumps import discover
+from pipelines.pseudonym import Pseudonyms
 
 SAMPLE_ROOT = Path("runs/local_sample")
 FIGURES = ("rows in", "rows out", "rejected", "dropped", "s", "rows/s", "GiB")
@@ -34,6 +37,32 @@ def run_at(root: Path) -> Run:
     if not root.is_dir():
         raise MissingInputError(f"no run at {root}: start one with `tastegraph run` or `sample`")
     return Run(root=root)
+
+
+def plain_name(user: str) -> str:
+    """A user's name as people write it, without u/."""
+    return user.removeprefix("/").removeprefix("u/")
+
+
+def pseudonyms_of(key_file: Path, roots: Iterable[Path]) -> Pseudonyms:
+    """The pseudonyms that a key file makes.
+
+    Raises:
+        ConfigError: It is too short, or a root was made under another key, so that every name would
+            seem unknown there.
+        MissingInputError: There is no such file.
+    """
+    key_file = key_file.expanduser()
+    pseudonyms = Pseudonyms.from_file(key_file)
+    key = key_file.read_bytes()
+    spelled = (key, key.strip(), key.strip() + b"\n")
+    digests = {hashlib.sha256(spelling).hexdigest() for spelling in spelled}
+    for root in roots:
+        manifests = published(Run(root=root), "ingest").values()
+        made = {m.depends["config"]["key_file"][-1] for m in manifests if "config" in m.depends}
+        if made and digests.isdisjoint(made):
+            raise ConfigError(f"key file {str(key_file)!r}: {root} was made with another key")
+    return pseudonyms
 
 
 def show_status(root: Path, console: Console) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from orchestration.commands import SAMPLE_ROOT, plain_name, pseudonyms_of
 from orchestration.progress import Reporter
 from orchestration.runner import Waiting, lock
 from pipelines.contract import ConfigError, MissingInputError
@@ -44,7 +45,7 @@ def forget(
     from pipelines.forgotten import add_tombstone
 
     key_file = key_file.expanduser()
-    roots = root or [Path("runs/local_sample")]
+    roots = root or [SAMPLE_ROOT]
     missing = next((r for r in roots if not r.is_dir()), None)
     if missing is not None:
         raise MissingInputError(f"no run at {missing}: name the folders of your runs with --root")
@@ -69,9 +70,8 @@ def forget(
 def _user_id(user: str, is_id: bool, key_file: Path, roots: list[Path]) -> str:
     """The pseudonym: of a name, unless it is a pseudonym that a root or a tombstone knows."""
     from pipelines.forgotten import forgotten_ids
-    from pipelines.pseudonym import Pseudonyms
 
-    pseudonyms = Pseudonyms.from_file(key_file)
+    pseudonyms = pseudonyms_of(key_file, roots)
     looks = _ID.fullmatch(user) is not None
     if is_id and not looks:
         raise ConfigError(f"--id {user!r}: expected 16 characters of a-z and 2-7")
@@ -79,7 +79,7 @@ def _user_id(user: str, is_id: bool, key_file: Path, roots: list[Path]) -> str:
         return user
     if looks and any(_knows(root, user) for root in roots):
         return user
-    return pseudonyms.user_id(user.removeprefix("/").removeprefix("u/"))
+    return pseudonyms.user_id(plain_name(user))
 
 
 def _knows(root: Path, user_id: str) -> bool:

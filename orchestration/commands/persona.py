@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from orchestration.commands import SAMPLE_ROOT, run_at
+from orchestration.commands import SAMPLE_ROOT, plain_name, pseudonyms_of, run_at
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
@@ -43,13 +43,14 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="The whole row as JSON.")] = False,
 ) -> None:
     """Print one user's persona with the evidence of every claim."""
-    user, store = _user_id(user, key_file), _store(root)
+    store, user = _store(root), _user_id(user, key_file, root)
     if as_of is None:
         row = store.get(user)
     else:
         row = store.get_at(user, int(as_of) if as_of.isdecimal() and len(as_of) < 16 else as_of)
     if row is None:
-        raise MissingInputError(f"no persona of user {user!r} in {root}")
+        hint = "" if key_file else "; a name needs --key-file"
+        raise MissingInputError(f"no persona of user {user!r} in {root}{hint}")
     if as_json:
         typer.echo(json.dumps(row, default=str))
     else:
@@ -82,7 +83,7 @@ def search(
 @app.command()
 def history(user: User, root: Root = SAMPLE_ROOT, key_file: KeyFile = None) -> None:
     """Print how one user's persona changed from run to run."""
-    rows = _store(root).history(_user_id(user, key_file))
+    rows = _store(root).history(_user_id(user, key_file, root))
     if not rows:
         raise MissingInputError(f"no persona of user {user!r} in {root}, now or before")
     table = Table("run", "made", "verbalizer", "persona", show_lines=True)
@@ -122,12 +123,8 @@ def _store(root: Path) -> PersonaStore:
     return PersonaStore.open(PERSONA_STORE.path(run_at(root)).resolve())
 
 
-def _user_id(user: str, key_file: Path | None) -> str:
-    if key_file is None:
-        return user
-    from pipelines.pseudonym import Pseudonyms
-
-    return Pseudonyms.from_file(key_file).user_id(user)
+def _user_id(user: str, key_file: Path | None, root: Path) -> str:
+    return user if key_file is None else pseudonyms_of(key_file, [root]).user_id(plain_name(user))
 
 
 def _query(text: str, root: Path) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from graph.counter_random import hash_strings
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE
 from orchestration import __main__ as command_line
+from orchestration.manifests import identity
 from persona.erasure import CHUNK_BYTES, ERASED, erase_user, find_traces
 from persona.errors import ErasureError
 from persona.store import PersonaStore
@@ -30,6 +32,7 @@ from pipelines.forgotten import forgotten_ids
 from pipelines.pseudonym import Pseudonyms, new_key_file
 from pipelines.tables import INTERACTIONS, MEDIA
 from tests.embed.samples import write_tar
+from tests.orchestration.test_main import manifest
 from tests.persona.synthetic import publish_staged, user_id
 from tests.persona.test_store import rows
 from tests.persona.web.served import NUM_USERS, make_root
@@ -217,3 +220,18 @@ def test_the_command_erases_by_name_or_id_and_leaves_a_tombstone(root: Path) -> 
     shutil.rmtree(root)
     with pytest.raises(MissingInputError, match="no run at"):
         forget("somebody")
+
+
+def test_an_erasure_under_another_key_than_the_run_is_refused(root: Path) -> None:
+    """Nobody would be found under it, and all would seem well."""
+    right, wrong = new_key_file(root.parent / "right"), new_key_file(root.parent / "wrong")
+    depends = {"config": {"key_file": identity(right)}}
+    made = replace(manifest("2020-01"), depends=depends)
+    made.write(Run(root=root))
+    right.write_text(right.read_text().strip())  # the same key, as another editor leaves it
+    words = ["forget", "somebody", "--root", str(root), "--key-file"]
+    with pytest.raises(ConfigError, match=r"wrong': .* was made with another key"):
+        CliRunner().invoke(command_line.app, [*words, str(wrong)], catch_exceptions=False)
+    assert forgotten_ids(wrong) == frozenset()
+    result = CliRunner().invoke(command_line.app, [*words, str(right)], catch_exceptions=False)
+    assert "no trace of" in result.output
