@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipelines.dumps import discover
 from pipelines.pseudonym import Pseudonyms
 
 SAMPLE_ROOT = Path("runs/local_sample")
+ID = re.compile(r"[a-z2-7]{16}")
 FIGURES = ("rows in", "rows out", "rejected", "dropped", "s", "rows/s", "GiB")
 
 

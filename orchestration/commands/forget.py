@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.commands import SAMPLE_ROOT, plain_name, pseudonyms_of
+from orchestration.commands import ID, SAMPLE_ROOT, plain_name, pseudonyms_of
 from orchestration.progress import Reporter
 from orchestration.runner import Waiting, lock
 from pipelines.contract import ConfigError, MissingInputError
 
 KEY_FILE = Path("~/.config/tastegraph/key")
-_ID = re.compile(r"[a-z2-7]{16}")
 
 
 def forget(
@@ -72,7 +70,7 @@ def _user_id(user: str, is_id: bool, key_file: Path, roots: list[Path]) -> str:
     from pipelines.forgotten import forgotten_ids
 
     pseudonyms = pseudonyms_of(key_file, roots)
-    looks = _ID.fullmatch(user) is not None
+    looks = ID.fullmatch(user) is not None
     if is_id and not looks:
         raise ConfigError(f"--id {user!r}: expected 16 characters of a-z and 2-7")
     if is_id or user in forgotten_ids(key_file):  # an erasure that was killed is run again

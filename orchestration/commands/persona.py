@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from orchestration.commands import SAMPLE_ROOT, plain_name, pseudonyms_of, run_at
+from orchestration.commands import ID, SAMPLE_ROOT, plain_name, pseudonyms_of, run_at
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
@@ -47,10 +47,14 @@ def show(
     if as_of is None:
         row = store.get(user)
     else:
-        row = store.get_at(user, int(as_of) if as_of.isdecimal() and len(as_of) < 16 else as_of)
+        try:
+            row = store.get_at(user, int(as_of) if as_of.isdecimal() and len(as_of) < 16 else as_of)
+        except ValueError as error:
+            raise ConfigError(f"--as-of {error}, or epoch seconds") from error
     if row is None:
-        hint = "" if key_file else "; a name needs --key-file"
-        raise MissingInputError(f"no persona of user {user!r} in {root}{hint}")
+        then = "" if as_of is None else f" at {as_of}"
+        hint = "" if key_file or ID.fullmatch(user) else "; a name needs --key-file"
+        raise MissingInputError(f"no persona of user {user!r} in {root}{then}{hint}")
     if as_json:
         typer.echo(json.dumps(row, default=str))
     else:
@@ -141,6 +145,9 @@ def _query(text: str, root: Path) -> NDArray[np.float32]:
 
 
 def _print_hits(title: str, rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    if not rows:
+        console.print(f"nothing found: {title}", markup=False, highlight=False, soft_wrap=True)
+        return
     table = Table("user", "persona", title=escape(title), show_lines=True)
     for row in rows:
         table.add_row(row["user_id"], escape(row["summary"]))

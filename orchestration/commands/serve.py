@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+
+from pipelines.contract import ConfigError
 
 if TYPE_CHECKING:
     from persona.web.config import ApiConfig
@@ -44,6 +47,20 @@ def serve(
     (_serve_plain if plain else _serve_ray)(sections)
 
 
+def _listen(config: ApiConfig) -> socket.socket:
+    """A socket at the address, before anything is loaded.
+
+    Raises:
+        ConfigError: It is taken, or none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        told = f"host={config.host!r}, port={config.port}: {error.strerror}; choose another"
+        raise ConfigError(told) from error
+
+
 def _tell(config: ApiConfig) -> None:
     Console().print(f"http://{config.host}:{config.port}/  (stop with Ctrl-C)", highlight=False)
 
@@ -58,12 +75,14 @@ def _serve_plain(sections: dict[str, dict[str, Any]]) -> None:
     from persona.web.service import PersonaService
 
     config, verbalize = read_settings(sections)
+    listening = _listen(config)
     verbalizer = load_verbalizer(verbalize, VERBALIZER_REQUESTS)
     rewriter = verbalizer if isinstance(verbalizer, Rewriter) else None
     service = PersonaService(Path(config.root), verbalizer, rewriter, config.archive)
     app = build_app(config, service)
     _tell(config)
-    uvicorn.run(app, host=config.host, port=config.port, access_log=False, log_level="warning")
+    settings = uvicorn.Config(app, access_log=False, log_level="warning")
+    uvicorn.Server(settings).run(sockets=[listening])
 
 
 def _serve_ray(sections: dict[str, dict[str, Any]]) -> None:
@@ -75,6 +94,7 @@ def _serve_ray(sections: dict[str, dict[str, Any]]) -> None:
 
     config, _ = read_settings(sections)
     graph = build(sections)
+    _listen(config).close()
     if not ray.is_initialized():
         # Replicas wait more than they compute: two of the API and the verbalizer fit two cores.
         with without_notice():

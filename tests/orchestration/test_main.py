@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -307,3 +308,10 @@ def test_a_narrow_terminal_cuts_no_figure_of_the_status(
     told = invoke("status", "--root", str(tmp_path))
     (line,) = [line for line in told.splitlines() if line.startswith(" ingest")]
     assert line.split() == ["ingest", "2020-01", "56", "56", "0", "0", "0.5", "112", "0.0"]
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=f"port={port}: Address already in use"):
+            invoke("serve", "--plain", "--port", port, "--root", str(tmp_path))
