@@ -13,10 +13,14 @@ matplotlib.use("svg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from graph.store import GraphStore, read_summary
 from graph.tables import GRAPH_STORE, TRAINING_CURVES
+from orchestration.progress import quantity
 from orchestration.tables import EVALUATION
 from pipelines.contract import Run
 
@@ -122,10 +126,23 @@ def degrees(run: Run) -> str:
         axis.loglog(value, at_least, marker=".", linestyle="none", color=OURS)
         axis.set_xlabel(f"{other} of a {side}")
         axis.set_ylabel("with at least as many")
+        plain_ticks(axis.xaxis, value)
+        plain_ticks(axis.yaxis, at_least)
     facts = read_summary(graph.folder)
     named = [f"{facts[k]:,} {k.removeprefix('num_')}" for k in facts if k.startswith("num_")]
     figure.suptitle(", ".join(named), fontsize=9)
     return _svg(figure)
+
+
+def plain_ticks(axis: Axis, values: NDArray[np.integer[Any]]) -> None:
+    """Ticks of a logarithmic axis as plain numbers: 1, 2, 5 of each decade where decades are few.
+
+    matplotlib's own write 3 x 10^1 and 4 x 10^1 over each other on less than a decade.
+    """
+    is_wide = values.max() > 100 * values.min()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if is_wide else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def users(run: Run) -> str:

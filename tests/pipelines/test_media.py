@@ -169,7 +169,7 @@ def test_the_number_of_images_has_a_limit() -> None:
 def test_wrong_types_are_no_images_and_no_crash(key: str, value: object) -> None:
     whole = gallery("aaaaa", aaaaa=item()) | {"crosspost_parent_list": []}
     images_of(whole | {key: value})
-    images_of({"url": "https://v.redd.it/x", key: value})
+    assert not images_of({"url": "https://v.redd.it/x", key: value}).images
     images_of({"crosspost_parent_list": [whole | {key: value}]})
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from graph.build import build_graph
 from graph.config import GraphConfig, GraphResources
 from graph.tables import GRAPH_STORE
-from orchestration.report.plots import all_plots
+from orchestration.report.plots import all_plots, plain_ticks
 from pipelines.contract import Run
 from pipelines.tables import INTERACTIONS
 from tests.persona.synthetic import make_run, publish_staged
@@ -37,3 +40,25 @@ def test_degrees_are_those_of_the_graph_and_interactions_are_not_read(tmp_path: 
     drawn = all_plots(Run(root=run.root), {})
     assert list(drawn) == ["Degrees"]
     assert drawn["Degrees"].startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    ("values", "first"), [((6, 46), "10"), ((4, 110), "5"), ((1, 22_000_000), "1")]
+)
+def test_ticks_of_degrees_are_numbers_that_do_not_touch(
+    values: tuple[int, int], first: str
+) -> None:
+    figure, axis = plt.subplots(figsize=(4.0, 2.8))
+    axis.loglog(values, (1, 100))
+    plain_ticks(axis.xaxis, np.array(values))
+    figure.canvas.draw()
+    low, high = axis.get_xlim()
+    shown = [
+        (label.get_text(), label.get_window_extent())
+        for ticks in (axis.xaxis.get_major_ticks(), axis.xaxis.get_minor_ticks())
+        for tick in ticks
+        if low <= tick.get_loc() <= high and (label := tick.label1).get_text()
+    ]
+    plt.close(figure)
+    assert len(shown) >= 2 and shown[0][0] == first
+    assert not any(box.overlaps(other) for (_, box), (_, other) in pairwise(shown))
