@@ -17,6 +17,8 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # What is tried again is no failure yet: Serve's own calls, each time that it is shut down.
+    "RAY_enable_output_error_log_if_still_retry": "0",
     "LANCEDB_LOG": "error",
 }
 STDERR = 2  # the descriptor: the core is no Python

@@ -16,6 +16,8 @@ from persona.privacy import words_of
 _LEXICON = json.loads(files("persona").joinpath("lexicon.json").read_text("utf-8"))
 _THEMES: dict[str, list[str]] = _LEXICON["themes"]
 _AFFECT: dict[str, dict[str, list[str]]] = _LEXICON["affect"]
+# "If you could keep the best, which?" asks for these, and shows none of them.
+_ASKED = {"bluntness", "enthusiasm", "helpfulness", "thoughtfulness"}
 _NEGATIONS = frozenset(("not", "no", "never", "isn", "don", "doesn", "didn", "wasn", "hardly"))
 
 _THEME_OF_WORD: dict[str, tuple[str, ...]] = {}
@@ -64,7 +66,9 @@ class TraitScore:
 
 
 def read_text(text: str) -> Reading:
-    """Themes and traits of one text; negated words ("not great") show no trait."""
+    """Themes and traits of one text; negated words ("not great") show no trait, nor do words that a
+    question asks about.
+    """
     words = words_of(text)
     present = set(words)
     themes: dict[str, set[str]] = {}
@@ -78,6 +82,7 @@ def read_text(text: str) -> Reading:
         said = (phrase for head in heads for phrase in _PHRASES[head] if f" {phrase} " in padded)
         traits.update(_TRAIT_OF_PHRASE[phrase] for phrase in said)
     if text.rstrip().endswith("?"):
+        traits -= _ASKED
         traits.add("curiosity")
     if "!!" in text:
         traits.add("enthusiasm")

@@ -32,6 +32,7 @@ def write_report(profile: Profile) -> Path:
     manifests = [m for step in FLOW for m in published(run, step.name).values()]
     metrics = collect_metrics(run, manifests)
     (run.root / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
+    drifts = drift([m for m in manifests if m.step == "ingest"])
     environment = Environment(
         loader=PackageLoader("orchestration.report", "."),
         autoescape=select_autoescape(default=True),
@@ -43,7 +44,8 @@ def write_report(profile: Profile) -> Path:
         metrics=metrics,
         costs=costs(manifests, profile.usd_per_hour),
         runs=last_runs(run.root),
-        drift=drift([m for m in manifests if m.step == "ingest"]),
+        drift=drifts,
+        judged=sum(one.is_judged for one in drifts),
         plots=plots.all_plots(run, metrics),
         cards=cards.persona_cards(run, profile.embed.archive, CARDS),
     )

@@ -28,6 +28,7 @@ class Drift:
         value: Of this month.
         usual: Mean of the months before; None without any.
         is_odd: Far from it.
+        is_judged: There are months enough before it to tell.
     """
 
     month: str
@@ -35,6 +36,7 @@ class Drift:
     value: float
     usual: float | None
     is_odd: bool
+    is_judged: bool
 
 
 def shares(manifest: Manifest) -> dict[str, float]:
@@ -62,12 +64,12 @@ def drift(ingested: Sequence[Manifest]) -> list[Drift]:
             value = now.get(name, 0.0)
             past = [before.get(name, 0.0) for before in earlier]
             usual = statistics.fmean(past) if past else None
-            found.append(Drift(month, name, value, usual, _is_odd(value, past)))
+            is_judged = len(past) >= MIN_MONTHS
+            is_odd = is_judged and _is_far(value, past)
+            found.append(Drift(month, name, value, usual, is_odd, is_judged))
     return found
 
 
-def _is_odd(value: float, past: Sequence[float]) -> bool:
-    if len(past) < MIN_MONTHS:
-        return False
+def _is_far(value: float, past: Sequence[float]) -> bool:
     far = abs(value - statistics.fmean(past))
     return far > max(LEAST, DEVIATIONS * statistics.stdev(past))

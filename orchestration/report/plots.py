@@ -102,14 +102,17 @@ def curves(run: Run) -> str:
         "validation_mrr": "validation MRR",
         "effective_rank": "effective rank of z",
     }
-    figure, axes = plt.subplots(1, 4, figsize=(10.5, 2.6), constrained_layout=True)
-    for axis, (name, title) in zip(axes, shown.items(), strict=True):
+    drawn = [name for name in shown if table[name].is_finite().any()]  # little data has no MRR
+    figure, axes = plt.subplots(
+        1, len(drawn), figsize=(2.7 * len(drawn), 2.6), constrained_layout=True, squeeze=False
+    )
+    for axis, name in zip(axes[0], drawn, strict=True):
         for (variant,), part in table.sort("epoch").group_by("variant", maintain_order=True):
             known = part.filter(pl.col(name).is_finite())
             axis.plot(known["epoch"], known[name], label=str(variant), linewidth=1.4)
-        axis.set_title(title)
+        axis.set_title(shown[name])
         axis.set_xlabel("epoch")
-    axes[0].legend(frameon=False)
+    axes[0, 0].legend(frameon=False)
     return _svg(figure)
 
 

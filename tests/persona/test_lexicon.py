@@ -27,6 +27,8 @@ def test_a_text_shows_themes_with_their_words() -> None:
         ("What nonsense", {"bluntness"}),
         ("Make sure it is dry", {"helpfulness"}),
         ("The tram stops here.", set()),
+        ("If you could keep the best of all awful tips, because you try, which?", {"curiosity"}),
+        ("Thanks, lovely. Which lens?", {"curiosity", "warmth"}),
     ],
 )
 def test_a_text_shows_traits(text: str, traits: set[str]) -> None:

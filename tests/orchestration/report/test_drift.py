@@ -46,9 +46,10 @@ def test_a_month_far_from_those_before_is_odd(rejected: int, odd: list[str]) -> 
     assert {d.month for d in found if d.is_odd} <= {"2019-04"}
     (told,) = [d for d in found if d.month == "2019-04" and d.name == "lines rejected"]
     assert told.usual == pytest.approx(4 / 300)
+    assert {d.month for d in found if d.is_judged} == {"2019-04"}
 
 
 def test_two_months_say_nothing_yet_and_undated_lines_are_no_month() -> None:
     found = drift([month("undated", 50), month("2019-01", 1), month("2019-02", 40)])
-    assert not any(d.is_odd for d in found)
+    assert not any(d.is_odd or d.is_judged for d in found)
     assert {d.month for d in found} == {"2019-01", "2019-02"}

@@ -10,7 +10,7 @@ import pytest
 
 from graph.build import build_graph
 from graph.config import GraphConfig, GraphResources
-from graph.tables import GRAPH_STORE
+from graph.tables import GRAPH_STORE, TRAINING_CURVES
 from orchestration.report.plots import all_plots, plain_ticks
 from pipelines.contract import Run
 from pipelines.tables import INTERACTIONS
@@ -62,3 +62,22 @@ def test_ticks_of_degrees_are_numbers_that_do_not_touch(
     plt.close(figure)
     assert len(shown) >= 2 and shown[0][0] == first
     assert not any(box.overlaps(other) for (_, box), (_, other) in pairwise(shown))
+
+
+@pytest.mark.parametrize(("mrr", "panels"), [(0.2, 4), (float("nan"), 3)])
+def test_what_was_not_measured_has_no_panel(mrr: float, panels: int, tmp_path: Path) -> None:
+    run, nan = make_run(tmp_path), float("nan")
+    epochs = [
+        {"variant": variant, "epoch": epoch, "loss_link": 1.0, "loss_image": image}
+        | {"validation_mrr": mrr, "alignment": 1.0, "uniformity": 1.0, "effective_rank": 3.0}
+        | {"seeds_per_s": 1.0}
+        for variant, image in (("gat", 2.0), ("lambda0", nan))
+        for epoch in (1, 2)
+    ]
+    TRAINING_CURVES.path(run).mkdir(parents=True)
+    TRAINING_CURVES.write(
+        TRAINING_CURVES.path(run), pa.Table.from_pylist(epochs, schema=TRAINING_CURVES.schema)
+    )
+    drawn = all_plots(Run(root=run.root), {})["Training"]
+    assert drawn.count("<!-- epoch -->") == panels
+    assert ("<!-- validation MRR -->" in drawn) == (panels == 4)
