@@ -158,18 +158,34 @@ def with_images(
 
 
 def check_images(profile: Profile) -> None:
-    """That there are images where the profile says, and that its CLIP can be had.
+    """That there are images where the profile says, its CLIP can be had, and GPUs are there.
 
     Raises:
         MissingInputError: No archive, or no folder with the weights.
-        ConfigError: open_clip knows no such model or weights.
+        ConfigError: open_clip knows no such model or weights; or more GPUs are asked of this
+            machine than it has, for which Ray would wait for ever.
     """
-    from embed.archive import archive_files
-    from embed.clip import clip_identity
+    asked = max(
+        profile.embedding.actors * profile.embedding.gpus_per_actor,
+        profile.training.workers * profile.training.gpus_per_worker,
+    )
+    # torch is loaded where it is asked for alone: ingest comes first, and it takes half a GB.
+    if asked and not profile.ray_address:
+        import torch
 
+        there = torch.cuda.device_count()
+        if asked > there:
+            raise ConfigError(
+                f"{asked:g} GPUs are asked for, and this machine has {there}; name fewer with "
+                "--gpus, or a cluster with --set ray_address=HOST:PORT"
+            )
     if profile.embed.archive:
+        from embed.archive import archive_files
+
         archive_files(Path(profile.embed.archive))
     if profile.embed.clip != ClipConfig():
+        from embed.clip import clip_identity
+
         clip_identity(profile.embed.clip.model, profile.embed.clip.pretrained)
 
 

@@ -269,6 +269,26 @@ def test_images_that_cannot_be_had_are_named_before_any_ingest(
     assert not root.exists()
 
 
+def test_more_gpus_than_there_are_are_told_before_any_ingest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would wait for them for ever."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    ran: list[Profile] = []
+    monkeypatch.setattr("orchestration.runner.run_profile", lambda profile, *_: ran.append(profile))
+    monkeypatch.setattr("orchestration.report.write_report", lambda _: tmp_path)
+    dump, root = tmp_path / "RC_2019-08.ndjson", tmp_path / "run"
+    dump.write_text("{}\n")
+    key = new_key_file(tmp_path / "key")
+    words = ("run", "--input", str(dump), "--root", str(root), "--key-file", str(key), "--gpus")
+    with pytest.raises(ConfigError, match="2 GPUs are asked for, and this machine has 1"):
+        invoke(*words, "2")
+    assert not root.exists()
+    invoke(*words, "1")
+    invoke(*words, "2", "--set", "ray_address=auto")
+    assert [profile.embedding.actors for profile in ran] == [1, 2]
+
+
 def test_a_plan_of_no_sample_names_what_makes_one(tmp_path: Path) -> None:
     root = tmp_path / "run"
     with pytest.raises(MissingInputError, match=f"`tastegraph sample --root {root}`, or name"):
