@@ -43,6 +43,10 @@ def serve(
     given["keys_file"] = keys_file
     api = {"root": "runs/local_sample", **sections.get("api", {})}
     api |= {name: value for name, value in given.items() if value is not None}
+    if api.get("archive"):
+        from embed.archive import archive_files
+
+        archive_files(Path(api["archive"]))  # a wrong folder would only show no image
     sections = {**sections, "api": api}
     (_serve_plain if plain else _serve_ray)(sections)
 
@@ -56,8 +60,9 @@ def _listen(config: ApiConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
         return socket.create_server((config.host, config.port), family=family)
-    except OSError as error:
-        told = f"host={config.host!r}, port={config.port}: {error.strerror}; choose another"
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        told = f"host={config.host!r}, port={config.port}: {why}; choose another"
         raise ConfigError(told) from error
 
 

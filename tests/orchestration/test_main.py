@@ -335,3 +335,10 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(tmp_path: Path) 
         port = str(taken.getsockname()[1])
         with pytest.raises(ConfigError, match=f"port={port}: Address already in use"):
             invoke("serve", "--plain", "--port", port, "--root", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"port=99999: .* must be 0-65535"):
+        invoke("serve", "--plain", "--port", "99999", "--root", str(tmp_path))
+
+
+def test_an_archive_to_serve_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="archive='nowhere': no shard there"):
+        invoke("serve", "--plain", "--archive", "nowhere", "--root", str(tmp_path))
