@@ -31,6 +31,7 @@ from pipelines.contract import Run as RunAt
 DUMPS_ROOT = Path("runs/dumps")
 KEY_FILE = Path("~/.config/tastegraph/key")
 EMBED = "embed_images"
+INTERRUPTED = 130  # by Ctrl-C, as typer exits
 # A path that was given cannot be used as it is.
 MENDABLE_ERRNO = (EACCES, EPERM, EROFS, EEXIST, ENOTDIR, EISDIR)
 STEPS = ", ".join(step.name for step in FLOW)
@@ -349,6 +350,13 @@ def main() -> None:
     )
     try:
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            told = (
+                "[yellow]stopped[/] what is finished is kept; the same command goes on from there"
+            )
+            Console(stderr=True).print(told, highlight=False, soft_wrap=True)
+        raise
     except mendable as error:
         _fail(str(error))
     except OSError as error:

@@ -231,6 +231,20 @@ def test_a_dead_endpoint_is_one_line(
     assert told == "error base_url='http://127.0.0.1:9/v1': no reply; run again\n"
 
 
+def test_who_stops_a_run_is_told_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "show_status", stopped)
+    monkeypatch.setattr("sys.argv", ["tastegraph", "status"])
+    with pytest.raises(SystemExit) as exit_info:
+        command_line.main()
+    assert exit_info.value.code == 130
+    assert capsys.readouterr().err.startswith("stopped what is finished is kept")
+
+
 def test_a_path_that_cannot_be_used_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
