@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from persona import wording as words
 from persona.items import NEIGHBOUR, SNIPPET, SUBREDDIT, TAG, Item, UserEvidence
@@ -189,8 +190,9 @@ def _is_new(theme: str, about: str) -> bool:
     return _subjects(theme).isdisjoint(_subjects(about))
 
 
-def _subjects(phrase: str) -> set[str]:
-    return set(words_of(phrase)) - {"and"}
+@lru_cache(maxsize=1 << 14)
+def _subjects(phrase: str) -> frozenset[str]:
+    return frozenset(words_of(phrase)) - {"and"}
 
 
 def _themes_across(notes: _Notes, wording: Wording) -> list[Claim]:
