@@ -24,7 +24,7 @@ from graph.tables import (
     USER_EMBEDDINGS,
 )
 from orchestration.tables import APPROVAL, EVALUATION
-from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS, QUARANTINE
+from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS, QUARANTINE, USER_DATA
 from pipelines.contract import Artifact, Counts, Run, Table
 from pipelines.tables import COMMENTS, INTERACTIONS, MEDIA, REJECTS, SNIPPETS, SUBMISSIONS
 
@@ -140,8 +140,9 @@ FLOW = (
             USER_IMAGES,
             IMAGE_EMBEDDINGS,
             TAG_EMBEDDINGS,
+            INTERACTIONS,
         ),
-        writes=(EVIDENCE,),
+        writes=(EVIDENCE, USER_DATA),  # in this order, see `persona.idle`
         version=2,
     ),
     Step(

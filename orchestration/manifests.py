@@ -180,6 +180,11 @@ def lineage(step: Step, configs: Mapping[str, Any]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+def rules(of_settings: Mapping[str, str]) -> str:
+    """One hash of a lineage: code, settings and contracts of a step and of all before it."""
+    return hashlib.sha256(json.dumps(of_settings, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def content(path: Path) -> str:
     """Hash of a folder's files: names and bytes."""
     digest = hashlib.sha256()
@@ -211,7 +216,8 @@ def describe(config: Any, *, folders: bool = True) -> Any:
 
     Args:
         config: Of a step.
-        folders: Whether folders count, too: what grows in them is data rather than a setting.
+        folders: Whether folders count, too: what grows in them is data rather than a setting; and
+            policies, which say what is taken over, not how anything is made.
     """
     if not dataclasses.is_dataclass(config):
         return list(config) if isinstance(config, tuple) else config
@@ -220,6 +226,8 @@ def describe(config: Any, *, folders: bool = True) -> Any:
         value = getattr(config, entry.name)
         location = entry.metadata.get("location")
         if location == "external" or (location and not folders and Path(value).is_dir()):
+            continue
+        if entry.metadata.get("policy") and not folders:
             continue
         named = entry.metadata.get("names_files", lambda value: None)(value)
         described[entry.name] = (

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from graph.tables import CHECKPOINT
 from orchestration.flow import FLOW, Step, producer, step_named
 from orchestration.manifests import (
     ALL_MONTHS,
@@ -17,8 +18,11 @@ from orchestration.manifests import (
     inputs,
     lineage,
     published,
+    rules,
 )
 from orchestration.profiles import SETTINGS, Profile
+from persona.idle import LastEvidence, evidence_rules
+from persona.tables import EVIDENCE
 from pipelines.contract import Run
 from pipelines.dumps import Dump
 
@@ -57,10 +61,15 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A task, and tables that it reads and that may be other ones when its turn comes."""
+    """A task, and tables that it reads and that may be other ones when its turn comes.
+
+    Args:
+        users: Of build_evidence: whose evidence would stay.
+    """
 
     task: Task
     uncertain: tuple[str, ...]
+    users: str = ""
 
 
 def tasks(
@@ -109,8 +118,26 @@ def plan(profile: Profile, run: Run, dumps: Dumps) -> list[Planned]:
             )
             if task.reasons or (uncertain and not _holds(step, profile, task)):
                 stale |= {(table.name, task.key) for table in step.writes}
-            found.append(Planned(task=task, uncertain=tuple(uncertain)))
+            users = ""
+            if step.name == "build_evidence":
+                trains = (CHECKPOINT.name, ALL_MONTHS) in stale
+                users = _whose_evidence_stays(task, run, trains)
+            found.append(Planned(task=task, uncertain=tuple(uncertain), users=users))
     return found
+
+
+def _whose_evidence_stays(task: Task, run: Run, trains: bool) -> str:
+    """What becomes of users in whose own data nothing changed; empty before there is evidence."""
+    if not EVIDENCE.files(run):
+        return ""
+    if task.config.idle_users == "renew":
+        return "all users anew: evidence.idle_users is renew"
+    trained = published(run, "train_gat").get(ALL_MONTHS)
+    encoder = trained.outputs.get(CHECKPOINT.name, "") if trained else ""
+    made_alike = LastEvidence(run, evidence_rules(rules(task.lineage), encoder)).stays
+    if made_alike and not trains:
+        return "idle users keep theirs"
+    return f"all users anew: {'another encoder' if trains else 'other rules or another encoder'}"
 
 
 def gates(step: Step) -> list[str]:
@@ -171,11 +198,12 @@ def _missing(step: Step, run: Run) -> list[str]:
 def told(planned: Planned, keep: Sequence[str]) -> tuple[str, str]:
     """Whether the task would run ("yes", "no", or "if ..."), and because of what."""
     task = planned.task
+    policy = f"; {planned.users}" if planned.users else ""
     if task.reasons:
-        return "yes", "; ".join(task.reasons)
+        return "yes", "; ".join(task.reasons) + policy
     if task.step.name in keep and (task.kept or planned.uncertain):
         data = "; ".join(task.kept) or ", ".join(planned.uncertain)
         return "no", f"kept by policy, though the data changed: {data}"
     if planned.uncertain:
-        return "if changed", f"reads {', '.join(planned.uncertain)}"
+        return "if changed", f"reads {', '.join(planned.uncertain)}{policy}"
     return "no", "done"

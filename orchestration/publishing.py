@@ -48,9 +48,22 @@ def put_verdict(step: Step, version: Path, run: Run) -> None:
             shutil.copytree(output.path(run), target)
 
 
+def put_back(task: Task, run: Run) -> None:
+    """Put back what a publication had moved aside when it was killed; a step may go on from it."""
+    for output in task.step.writes:
+        target = output.path(run)
+        retired = _retired(target, run.root / ".staging", task.key)
+        if retired.is_dir() and not target.exists():
+            retired.rename(target)
+
+
+def _retired(target: Path, staging: Path, key: str) -> Path:
+    return staging / f"retired-{target.parent.name}-{target.name}-{key}"
+
+
 def replace_folder(source: Path, target: Path, staging: Path, key: str) -> None:
     """Rename `source` to `target`; what was there is removed."""
-    retired = staging / f"retired-{target.parent.name}-{target.name}-{key}"
+    retired = _retired(target, staging, key)
     shutil.rmtree(retired, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():

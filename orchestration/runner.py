@@ -25,13 +25,13 @@ from orchestration import runlog
 from orchestration.approve import QualityError
 from orchestration.engines import quiet_engines, ray_cluster
 from orchestration.flow import FLOW, Step, step_named
-from orchestration.manifests import Manifest, published
+from orchestration.manifests import Manifest, published, rules
 from orchestration.memory import PeakMemory
 from orchestration.plan import Dumps, Task, gates, not_seen, task_of
 from orchestration.profiles import Profile
 from orchestration.progress import FileLog, Reporter
 from orchestration.prometheus import write_metrics
-from orchestration.publishing import publish
+from orchestration.publishing import publish, put_back
 from orchestration.runlog import FULL, RunLog, new_run_id
 from pipelines.contract import ConfigError, MissingInputError, Run, WorkerLostError
 from pipelines.dumps import discover
@@ -260,11 +260,13 @@ def _made(task: Task, run: Run, reporter: Reporter, log: RunLog) -> Manifest:
         staged = replace(
             run,
             month=task.month,
+            rules=rules(task.lineage),
             staging=staging,
             on_progress=shown.progress,
             on_file=shown.file,
             on_note=noted,
         )
+        put_back(task, staged)
         counts = task.step.load()(task.config, task.resources, staged)
         bytes_written, hashes = publish(task, staged)
     manifest = Manifest(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from persona.assemble import ShardInputs
 from persona.config import MAX_MIN_USERS
 from persona.demographics import BAND, band_id
+from persona.items import DEMOGRAPHIC, NEIGHBOUR
 from persona.topics import is_allowed
 
 MIN_HIDING = 1000  # users; among fewer, nearly every subreddit is one of few
@@ -72,8 +73,7 @@ class Crowd:
         rare = attended.filter(pl.col("subreddit").is_in(sorted(self.rare))).select(
             "user_id", "subreddit", rule=pl.lit(RARE)
         )
-        pairs = self._pairs(attended)
-        few = pairs.filter(self._users_P[_codes(pairs)] < self._min_users)
+        few = self._rare_pairs(attended)
         gone: dict[tuple[str, str], None] = {}
         ordered = few.sort("user_id", "rank_right", "rank")
         for user, first, second in ordered.select(
@@ -85,6 +85,22 @@ class Crowd:
             list(gone), schema={"user_id": pl.String, "subreddit": pl.String}, orient="row"
         )
         return pl.concat([rare, combined.with_columns(rule=pl.lit(COMBINATION))])
+
+    def exposed(self, evidence: pl.DataFrame) -> set[str]:
+        """Users of whom evidence from before states what too few share by now.
+
+        Args:
+            evidence: Columns of EVIDENCE.
+        """
+        band = pl.col("kind") == DEMOGRAPHIC
+        name = pl.when(band).then("evidence_id").otherwise("subreddit")
+        stated = evidence.select("user_id", subreddit=name, inferred=pl.col("kind") == NEIGHBOUR)
+        told = stated.drop_nulls("subreddit").unique(maintain_order=True)
+        # What is inferred from neighbours is not the user's own: nobody finds anyone by it.
+        own = told.filter(~pl.col("inferred")).select("user_id", "subreddit")
+        ranked = own.with_columns(rank=pl.int_range(pl.len(), dtype=pl.Int64).over("user_id"))
+        few = self._rare_pairs(ranked)["user_id"]
+        return {*told.join(self._codes, on="subreddit", how="anti")["user_id"], *few}
 
     def hide(self, inputs: ShardInputs) -> tuple[ShardInputs, Counter[str]]:
         """The inputs of a shard without what is rare, and how many rows of users each rule hid.
@@ -114,6 +130,10 @@ class Crowd:
             hidden=hidden.select(keys),
         )
         return kept, Counter(hidden["rule"].to_list())
+
+    def _rare_pairs(self, attended: pl.DataFrame) -> pl.DataFrame:
+        pairs = self._pairs(attended)
+        return pairs.filter(self._users_P[_codes(pairs)] < self._min_users)
 
     def _pairs(self, attended: pl.DataFrame) -> pl.DataFrame:
         """Two subreddits of a user in a row, the better ranked first; those that may be stated."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pipelines.contract import ConfigError
 
+IDLE_POLICIES = ("keep", "renew")
 VERBALIZERS = ("grounded", "openai", "transformers")
 MAX_MIN_USERS = 255  # users of a pair of subreddits are counted in one byte
 MAX_TOKEN_BUDGET = 4096  # ZIPP: gains saturate near 2K tokens, invented details past 8K.
@@ -25,6 +26,8 @@ class EvidenceConfig:
             1,000 users.
         cold_subreddits: Users with fewer subreddits get interests inferred from alike users, too.
         demographics: Whether age band and region are evidence, of users who state them.
+        idle_users: Users in whose own data nothing changed since the evidence that is published
+            `keep` it, where rules and encoder are the same, or it is made anew (`renew`).
     """
 
     token_budget: int = 2048
@@ -34,8 +37,12 @@ class EvidenceConfig:
     min_users: int = 5
     cold_subreddits: int = 3
     demographics: bool = False
+    idle_users: str = field(default="keep", metadata={"policy": True})
 
     def __post_init__(self) -> None:
+        if self.idle_users not in IDLE_POLICIES:
+            expected = " or ".join(IDLE_POLICIES)
+            raise ConfigError(f"idle_users={self.idle_users!r}: expected {expected}")
         if not 0 < self.token_budget <= MAX_TOKEN_BUDGET:
             raise ConfigError(f"token_budget={self.token_budget}: expected 1 to {MAX_TOKEN_BUDGET}")
         if not 0 <= self.min_users <= MAX_MIN_USERS:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,59 +22,106 @@ from persona.anonymity import COMBINATION, MIN_HIDING, RARE, Crowd, attended
 from persona.assemble import ShardInputs, assemble
 from persona.config import EvidenceConfig, PersonaResources
 from persona.demographics import BANDS, stated_bands
+from persona.idle import RULES, LastEvidence, data_hashes, evidence_rules
+from persona.made_with import encoder_of
 from persona.neighbours import MAX_ANCHORS, Anchors
 from persona.schema import FACET_PATTERN, TAG_PATTERN
 from persona.shard_images import ShardImages
 from persona.shards import Shard, UserTable, plan_shards
-from persona.tables import EVIDENCE
+from persona.tables import EVIDENCE, USER_DATA
 from persona.taste import Floats, Populations, TagVocabulary, measure_populations
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
-from pipelines.tables import MEDIA, SNIPPETS
+from pipelines.tables import INTERACTIONS, MEDIA, SNIPPETS
 
 POPULATIONS = "tag_populations"  # in the metadata of the files of EVIDENCE
+KEPT, RENEWED = "kept", "renewed"  # metrics: users by where their evidence comes from
 MIN_ANCHOR_SUBREDDITS = 3
 _BATCH_USERS = 8192
 
 
 def build_evidence(config: EvidenceConfig, resources: PersonaResources, run: Run) -> Counts:
-    """Step: what the graph, the snippets and the images say -> EVIDENCE, one part a shard."""
+    """Step: what the graph, the snippets and the images say -> EVIDENCE, USER_DATA, by shards."""
     vocabulary = load_vocabulary(run)
     populations = measure_populations(_clip_batches(run), vocabulary)
     user_ids = USER_EMBEDDINGS.read(run, columns=["user_id"]).column("user_id")
     shards = plan_shards(user_ids, resources.shard_users)
-    folder = run.staged(EVIDENCE)
-    scratch = folder.parent / "_spill"
+    scratch = run.staged(EVIDENCE).parent / "_spill"
     scratch.mkdir(parents=True, exist_ok=True)
     tables = _UserTables(run, config.demographics)
     if len(shards) > 1:
         tables.spill(shards, scratch)
-    # Users who come later are compared with the same population, without reading it again.
-    metadata = {POPULATIONS: populations.to_json()}
-    if not shards:
-        EVIDENCE.write(folder, EVIDENCE.empty(), metadata=metadata)
     anchors = load_anchors(run)
     crowd = _crowd(tables, shards, config.min_users, scratch / "pairs")
     if crowd is not None:
         anchors = anchors.without(crowd.rare)
-    told, rows, dropped = 0, 0, Counter({RARE: 0, COMBINATION: 0})
+    maker = _Maker(tables, vocabulary, populations, config, anchors, crowd)
+    rules = evidence_rules(run.rules, encoder_of(run))
+    last = LastEvidence(run, rules if config.idle_users == "keep" else None)
+    # Users who come later are compared with the same population, without reading it again.
+    metadata = {POPULATIONS: populations.to_json()}
+    if not shards:
+        EVIDENCE.write(run.staged(EVIDENCE), EVIDENCE.empty(), metadata=metadata)
+    counted = Counter({RARE: 0, COMBINATION: 0, KEPT: 0, RENEWED: 0})
+    rows = 0
     for shard in shards:
-        inputs = tables.read(shard, vocabulary)
-        if crowd is not None:
-            inputs, rare = crowd.hide(inputs)
-            dropped.update(rare)
-        assembled = assemble(inputs, vocabulary, populations, config, anchors)
-        EVIDENCE.write(folder, assembled.evidence, shard.part, metadata)
-        told, rows = told + assembled.num_users, rows + assembled.evidence.num_rows
-        dropped.update(assembled.dropped)
+        data = tables.data(shard)
+        evidence, found = maker.make(shard, last.of(data))
+        EVIDENCE.write(run.staged(EVIDENCE), evidence, shard.part, metadata)
+        hashes = data.to_arrow().cast(USER_DATA.schema)
+        USER_DATA.write(run.staged(USER_DATA), hashes, shard.part, {RULES: rules})
+        counted.update(found)
+        rows += evidence.num_rows
         run.progress(shard.index + 1, len(shards), "shards")
     shutil.rmtree(scratch, ignore_errors=True)
+    told = counted[KEPT] + counted[RENEWED]
     return Counts(
         rows_in=len(user_ids),
         rows_out=told,
         dropped={"no_evidence": len(user_ids) - told},
         written={EVIDENCE.name: rows},
-        metrics={name: float(count) for name, count in dropped.items()},
+        metrics={name: float(count) for name, count in counted.items()},
     ).assert_balanced()
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the evidence of shards, of those whose evidence does not stay.
+
+    Args:
+        tables: The step's inputs.
+        vocabulary, populations, config, anchors: See `assemble`.
+        crowd: What how many users share; None: nothing is hidden.
+    """
+
+    tables: _UserTables
+    vocabulary: TagVocabulary
+    populations: Populations
+    config: EvidenceConfig
+    anchors: Anchors
+    crowd: Crowd | None
+
+    def make(self, shard: Shard, last: pa.Table) -> tuple[pa.Table, Counter[str]]:
+        """EVIDENCE of a shard, and counts: users, and by rule rows of those who are renewed.
+
+        Args:
+            shard: Of users.
+            last: EVIDENCE from before of idle users; it stays unless it states what is rare now.
+        """
+        if self.crowd is not None:
+            exposed = self.crowd.exposed(_frame(last))
+            last = _without(last, pa.array(sorted(exposed), pa.string()))
+        kept = pc.unique(last.column("user_id"))
+        inputs = self.tables.read(shard, self.vocabulary, kept)
+        counted = Counter({KEPT: len(kept)})
+        if not inputs.user_ids:
+            return last, counted
+        if self.crowd is not None:
+            inputs, rare = self.crowd.hide(inputs)
+            counted.update(rare)
+        made = assemble(inputs, self.vocabulary, self.populations, self.config, self.anchors)
+        counted.update({**made.dropped, RENEWED: made.num_users})
+        # A stable sort: the rows of a user stay in their order.
+        return pa.concat_tables([made.evidence, last]).sort_by("user_id"), counted
 
 
 def load_populations(run: Run) -> Populations:
@@ -170,53 +218,63 @@ class _UserTables:
                 SALIENT_SUBREDDITS, run, ["user_id", "subreddit", "rank", "attention"]
             ),
             "snippets": UserTable(SNIPPETS, run, SNIPPETS.schema.names),
-            "images": UserTable(
-                USER_IMAGES,
-                run,
-                ["user_id", "image_id", "subreddit"],
-                keep=~ds.field("heldout"),
-            ),
+            "images": UserTable(USER_IMAGES, run, USER_IMAGES.schema.names),
+            "interactions": UserTable(INTERACTIONS, run, INTERACTIONS.schema.names),
         }
 
     def spill(self, shards: list[Shard], folder: Path) -> None:
         """Sort every table into shards, once."""
         for name, table in self._by_user.items():
             table.spill(shards, folder / name)
-        posted = self._by_user["images"]
         self._images_of.spill(
-            shards, lambda shard: posted.read(shard).column("image_id"), folder / "embedded"
+            shards, lambda shard: self._shown(shard).column("image_id"), folder / "embedded"
         )
 
     def attended(self, shard: Shard) -> pl.DataFrame:
         """What each user of one shard attends to and states: see `anonymity.attended`."""
         salient = _frame(self._by_user["salient"].read(shard))
-        return attended(salient, self._bands(shard, salient))
-
-    def _bands(self, shard: Shard, salient: pl.DataFrame) -> pl.DataFrame:
         if not self._demographics:
-            return pl.DataFrame(schema=BANDS)
-        return stated_bands(_frame(self._by_user["snippets"].read(shard)), salient)
+            return attended(salient, pl.DataFrame(schema=BANDS))
+        snippets = _frame(self._by_user["snippets"].read(shard))
+        return attended(salient, stated_bands(snippets, salient))
 
-    def read(self, shard: Shard, vocabulary: TagVocabulary) -> ShardInputs:
-        """The inputs of one shard."""
-        users = self._by_user["users"].read(shard).sort_by("user_id")
-        images, image_ID = self._images(shard, vocabulary)
-        salient = _frame(self._by_user["salient"].read(shard))
+    def data(self, shard: Shard) -> pl.DataFrame:
+        """What each user of one shard did, wrote and posted: user_id, data_hash."""
+        names = ("interactions", "snippets", "images")
+        hashes = data_hashes({name: _frame(self._by_user[name].read(shard)) for name in names})
+        users = _frame(self._by_user["users"].read(shard).select(["user_id"]))
+        return hashes.join(users, on="user_id", how="semi", maintain_order="left")
+
+    def read(self, shard: Shard, vocabulary: TagVocabulary, but: pa.Array) -> ShardInputs:
+        """The inputs of one shard, without those of some users."""
+        users = _without(self._by_user["users"].read(shard), but).sort_by("user_id")
+        images, image_ID = self._images(shard, vocabulary, but)
+        salient = _frame(_without(self._by_user["salient"].read(shard), but))
+        snippets = _frame(_without(self._by_user["snippets"].read(shard), but))
+        bands = pl.DataFrame(schema=BANDS)
+        if self._demographics:
+            bands = stated_bands(snippets, salient)
         return ShardInputs(
             user_ids=users.column("user_id").to_pylist(),
             clip=vectors(users.column("clip_embedding")),
             z=vectors(users.column("embedding")),
             has_images=users.column("has_images").to_numpy(),
             salient=salient,
-            snippets=_frame(self._by_user["snippets"].read(shard)),
+            snippets=snippets,
             images=images,
             image_vectors=image_ID,
-            bands=self._bands(shard, salient),
+            bands=bands,
         )
 
-    def _images(self, shard: Shard, vocabulary: TagVocabulary) -> tuple[pl.DataFrame, Floats]:
+    def _shown(self, shard: Shard) -> pa.Table:
+        """Images that may be evidence: not those held out for evaluation."""
+        return self._by_user["images"].read(shard).filter(~pc.field("heldout")).drop("heldout")
+
+    def _images(
+        self, shard: Shard, vocabulary: TagVocabulary, but: pa.Array
+    ) -> tuple[pl.DataFrame, Floats]:
         """A shard's embedded images with their urls; one join each, in memory."""
-        user_images = self._by_user["images"].read(shard)
+        user_images = _without(self._shown(shard), but)
         ids = user_images.column("image_id")
         embedded = self._images_of.read(shard, IMAGE_EMBEDDINGS, ids)
         media = self._images_of.read(shard, MEDIA, ids)
@@ -233,6 +291,10 @@ class _UserTables:
             return images.drop("vector"), np.zeros((0, vocabulary.embeddings.shape[1]), np.float32)
         image_ID = vectors(embedded.column("embedding"))[images["vector"].to_numpy()]
         return images.drop("vector"), image_ID
+
+
+def _without(rows: pa.Table, users: pa.Array) -> pa.Table:
+    return rows.filter(pc.invert(pc.is_in(rows.column("user_id"), value_set=users)))
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:

@@ -35,8 +35,14 @@ def note_encoder(run: Run) -> None:
     folder = run.staged(PERSONA_STORE) / FOLDER
     shutil.rmtree(folder, ignore_errors=True)  # of the last run, maybe links to its files
     folder.mkdir()
+    (folder / ENCODER).write_text(encoder_of(run))
+
+
+def encoder_of(run: Run) -> str:
+    """Content hash of the encoder that made the embeddings of a run; empty where nobody told."""
     inputs = _told(run.manifest("infer_users")).get("depends", {}).get("inputs", {})
-    (folder / ENCODER).write_text(inputs.get(CHECKPOINT.name, {}).get("all", ""))
+    found: str = inputs.get(CHECKPOINT.name, {}).get("all", "")
+    return found
 
 
 def shares_encoder(run: Run) -> bool:

@@ -31,6 +31,18 @@ EVIDENCE = Table(
     ),
 )
 
+USER_DATA = Table(
+    name="user_data",
+    doc="what the evidence of one user was made of; users of the same data may keep theirs",
+    key=("user_id",),
+    schema=pa.schema(
+        [
+            USER_ID,
+            column("data_hash", pa.string(), "of interactions, snippets, images of all months"),
+        ]
+    ),
+)
+
 PERSONAS = Table(
     name="personas",
     doc="one user in words",

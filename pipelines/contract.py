@@ -105,6 +105,8 @@ class Run:
         root: Folder that holds all tables, artifacts, manifests and reports of this run; on a file
             system, as tables are published by renaming them.
         month: Partition being made ("2019-10" or "undated"), None for steps over all months.
+        rules: Content address of the code, contracts and settings of the running step and of all
+            before it, without any data; set by the runner.
         staging: Folder where the running step writes; set by the runner. It outlives a killed
             step of the same fingerprint, so a resumable step finds its finished shards there.
         on_progress: Called with (done, total or None, unit). Stays on the driver: pass paths, not
@@ -118,6 +120,7 @@ class Run:
 
     root: Path
     month: str | None = None
+    rules: str = ""
     staging: Path | None = None
     on_progress: Callable[[float, float | None, str], None] | None = field(
         default=None, compare=False, repr=False

@@ -25,6 +25,7 @@ _DAY_S = 86_400
 _OFF_DAYS = 7
 _SELF_SHARE, _LINK_SHARE = 0.045, 0.03  # of visits; the others are comments
 _CROSSPOST_CHANCE = 0.05
+_STAYS = 0.6  # of users active in a month, in the next one, too: spells of 2.5 months
 
 
 class Act(IntEnum):
@@ -219,7 +220,43 @@ def _visits(config: WorldConfig, person: Person) -> tuple[NDArray[np.int64], ...
     act = rng.choice([Act.COMMENT, Act.SELF, Act.LINK], p=shares, size=len(subreddit))
     user = np.full(len(subreddit), person.index)
     times = np.concatenate(created)
-    return act, user, subreddit, _inside_dumps(config, times)
+    return act, user, subreddit, _when(config, person, times)
+
+
+def active_months(config: WorldConfig, person: Person) -> tuple[str, ...]:
+    """Months in which the person does anything, at least one: all, or spells of activity.
+
+    A Markov chain whose stationary share of active months is `config.active_share`.
+    """
+    if person.is_new:
+        return config.months[-1:]
+    share = config.active_share
+    if share == 1:
+        return config.months
+    rng = np.random.default_rng([config.seed, 6, person.index])
+    stays = max(_STAYS, 2 - 1 / share)  # with less, no chance to return would be enough
+    returns = share * (1 - stays) / (1 - share)
+    months, is_active = [], rng.random() < share
+    for month in config.months:
+        if is_active:
+            months.append(month)
+        is_active = rng.random() < (stays if is_active else returns)
+    return tuple(months) or (str(rng.choice(config.months)),)
+
+
+def _when(config: WorldConfig, person: Person, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The times, in a month that has a dump and in which the person is active.
+
+    Who is active in some months only does the same in the same order in less time.
+    """
+    if config.active_share == 1:
+        return _inside_dumps(config, times)
+    start, end = _window(config, person)
+    bounds_M2 = np.array([month_bounds(month) for month in active_months(config, person)])
+    after_M = np.cumsum(bounds_M2[:, 1] - bounds_M2[:, 0])
+    elapsed = np.minimum((times - start) / (end - start) * after_M[-1], after_M[-1] - 1)
+    month = np.searchsorted(after_M, elapsed, side="right")
+    return (bounds_M2[month, 1] - after_M[month] + elapsed).astype(np.int64)
 
 
 def _inside_dumps(config: WorldConfig, times: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -255,7 +292,7 @@ def _posts_of(
             image = _image(number + len(mine), picture, mine, rng)
             images.append(image)
             mine.append(image)
-        created = int(_inside_dumps(config, rng.integers(start, end, size=1))[0])
+        created = int(_when(config, person, rng.integers(start, end, size=1))[0])
         posts.append(Post(person.index, place, created, form, tuple(images)))
     return posts
 

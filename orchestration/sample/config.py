@@ -27,6 +27,8 @@ class WorldConfig:
         image_quality: JPEG quality, 1 to 95.
         poster_share: Share of users who post images.
         new_user_share: Share of users who appear in the last month only.
+        active_share: Share of users who do anything in an average month. Below 1, users come, go
+            quiet for months, and return.
         shard_images: Rows of one shard of the image archive.
         rules: Version of the code that makes worlds; not for setting. Worlds that were made by
             other rules are made again.
@@ -40,6 +42,7 @@ class WorldConfig:
     image_quality: int = 85
     poster_share: float = 0.4
     new_user_share: float = 0.08
+    active_share: float = 1.0
     shard_images: int = 512
     rules: int = field(default=RULES, init=False)
 
@@ -54,6 +57,8 @@ class WorldConfig:
         for name in ("poster_share", "new_user_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected 0 to 1")
+        if not 0 < self.active_share <= 1:
+            raise ConfigError(f"active_share={self.active_share}: expected above 0, at most 1")
         wrong = [month for month in self.months if not _MONTH.fullmatch(month)]
         if wrong or not self.months or list(self.months) != sorted(set(self.months)):
             raise ConfigError(

@@ -17,7 +17,7 @@ import pyarrow as pa
 from embed.tables import IMAGE_EMBEDDINGS, TAG_EMBEDDINGS, USER_IMAGES
 from graph.tables import SALIENT_SUBREDDITS, USER_EMBEDDINGS
 from pipelines.contract import Artifact, Run, Table
-from pipelines.tables import MEDIA, SNIPPETS
+from pipelines.tables import INTERACTIONS, MEDIA, SNIPPETS
 
 DIM, CLIP_DIM = 3, 4
 TAGS = (
@@ -48,6 +48,7 @@ class User:
     images: Mapping[str, Sequence[float]] = field(default_factory=dict)
     heldout: Sequence[str] = ()
     has_images: bool = False
+    comments: int = 5  # in each subreddit
     copies: dict[str, str] = field(default_factory=dict)  # image -> the image it looks like
 
 
@@ -94,6 +95,7 @@ def publish_world(run: Run, users: Sequence[User]) -> None:
     """Write all input tables of stage 4 where a run publishes them."""
     _publish(run, USER_EMBEDDINGS, _embeddings(users))
     _publish(run, SALIENT_SUBREDDITS, _salient(users))
+    _publish(run, INTERACTIONS, _interactions(users))
     _publish(run, SNIPPETS, _snippets(users))
     _publish(run, TAG_EMBEDDINGS, _tags())
     names = sorted({image for user in users for image in user.images})
@@ -160,6 +162,24 @@ def _salient(users: Sequence[User]) -> pa.Table:
         for rank, (name, attention) in enumerate(user.attention.items())
     ]
     return pa.Table.from_pylist(rows, schema=SALIENT_SUBREDDITS.schema)
+
+
+def _interactions(users: Sequence[User]) -> pa.Table:
+    rows = [
+        {
+            "user_id": user.user_id,
+            "subreddit": name,
+            "active_month": "2019-10",
+            "num_submissions": 0,
+            "num_comments": user.comments,
+            "score": 10,
+            "first_utc": 1_570_000_000,
+            "last_utc": 1_570_000_100,
+        }
+        for user in users
+        for name in user.attention
+    ]
+    return pa.Table.from_pylist(rows, schema=INTERACTIONS.schema)
 
 
 def _snippets(users: Sequence[User]) -> pa.Table:

@@ -176,7 +176,10 @@ def build(
     publish_world(run, users)
     resources = PersonaResources(shard_users=shard_users)
     counts = build_evidence(EvidenceConfig(min_users=min_users), resources, run)
-    assert [path.name for path in run.staged(EVIDENCE).parent.iterdir()] == ["evidence"]
+    assert {path.name for path in run.staged(EVIDENCE).parent.iterdir()} == {
+        "evidence",
+        "user_data",
+    }
     publish_staged(run, EVIDENCE)
     return counts, {user.user_id: user for user in group_users(EVIDENCE.read(run))}
 

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from orchestration.sample.activity import READABLE, Act, Form, State, month_bounds
+from orchestration.sample.activity import (
+    READABLE,
+    Act,
+    Form,
+    State,
+    active_months,
+    month_bounds,
+)
 from orchestration.sample.config import WorldConfig
 from orchestration.sample.people import Role
 from orchestration.sample.plan import NO_ROW, World, plan_world
@@ -29,6 +36,31 @@ def test_new_users_act_in_the_last_month_only(full_plan: World) -> None:
     acts = full_plan.comments
     assert acts.created_utc[new[acts.user]].min() >= month_bounds("2019-10")[0]
     assert acts.created_utc[~new[acts.user]].min() < month_bounds("2019-08")[0] + _DAY_S
+
+
+@pytest.mark.parametrize("share", [0.1, 0.27, 0.9])
+def test_users_come_go_quiet_and_return(share: float) -> None:
+    months = tuple(f"2019-{month:02d}" for month in range(1, 13))
+    config = WorldConfig(users=1500, months=months, new_user_share=0.0, active_share=share)
+    world = plan_world(config)
+    edges = [month_bounds(month)[0] for month in months]
+    acts = world.comments
+    month = np.searchsorted(edges, acts.created_utc, side="right") - 1
+    active = np.zeros((len(world.people), len(months)), bool)
+    active[acts.user, month] = True
+    meant = [active_months(config, person) for person in world.people]
+    # Nobody does anything in another month, and everybody something in nearly all of their own.
+    assert not any(
+        active[i, m] for i, own in enumerate(meant) for m in range(12) if months[m] not in own
+    )
+    assert active.any(axis=1).all()
+    assert np.mean([len(own) for own in meant]) / 12 == pytest.approx(share, abs=0.06)
+    back = (active[:, :-2] & ~active[:, 1:-1] & active[:, 2:]).any(axis=1)
+    assert back.mean() > 0.01
+
+
+def test_all_users_active_is_the_world_as_it_was(full_plan: World) -> None:
+    assert {len(active_months(full_plan.config, p)) for p in full_plan.people} == {1, 3}
 
 
 def test_other_tastes_are_a_burst_and_the_own_one_is_not(full_plan: World) -> None:

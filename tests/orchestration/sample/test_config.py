@@ -14,6 +14,8 @@ from pipelines.contract import ConfigError
         ("image_quality", 96),
         ("poster_share", 1.1),
         ("new_user_share", -0.1),
+        ("active_share", 0),
+        ("active_share", 1.1),
         ("shard_images", 0),
         ("months", ()),
         ("months", ("2019-13",)),
