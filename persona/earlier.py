@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from persona.config import VerbalizeConfig
-from persona.items import group_users
+from persona.items import evidence_hashes
 from persona.privacy import mentions_sensitive
 from persona.prompts import REPAIR_PROMPT, SYSTEM_PROMPT
 from persona.schema import persona_json_schema
@@ -71,7 +71,7 @@ class Earlier:
         """What of one part is to be done."""
         if not evidence.num_rows or (self._dataset is None and not self._share):
             return Split(evidence, PERSONAS.empty(), {})
-        hashes = {user.user_id: user.hash for user in group_users(evidence)}
+        hashes = evidence_hashes(evidence)
         kept = [row for row in self._rows(hashes) if row["evidence_hash"] == hashes[row["user_id"]]]
         done = {row["user_id"] for row in kept}
         todo = [user for user in hashes if user not in done]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from persona.tables import EVIDENCE
@@ -21,6 +23,7 @@ NEIGHBOUR = "neighbour"
 DEMOGRAPHIC = "demographic"  # shown to no model
 KINDS = (SUBREDDIT, SNIPPET, TAG, IMAGE, NEIGHBOUR, DEMOGRAPHIC)
 
+_HASHED = ("evidence_id", "kind", "subreddit", "facet", "text", "weight", "inferred")
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 
@@ -64,7 +67,7 @@ class UserEvidence:
     @cached_property
     def hash(self) -> str:
         """Content address of the evidence: 32 hexadecimal digits, the same for the same items."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = blake2b(digest_size=16)
         for item in self.items:
             fields = (
                 item.evidence_id,
@@ -77,6 +80,27 @@ class UserEvidence:
             )
             digest.update("\x1f".join(fields).encode() + b"\x1e")
         return digest.hexdigest()
+
+
+def evidence_hashes(table: pa.Table) -> dict[str, str]:
+    """`UserEvidence.hash` of every user of EVIDENCE rows; takes a quarter of the time.
+
+    Args:
+        table: The rows of a user are in the order of EVIDENCE.
+    """
+    weights = table.column("weight").to_numpy()
+    bits, place = np.unique(weights.view(np.int32), return_inverse=True)  # tells -0.0 from 0.0
+    texts = np.array([f"{weight:.3f}" for weight in bits.view(np.float32).tolist()], object)
+    frame = pl.DataFrame(pl.from_arrow(table)).with_columns(
+        weight=pl.Series(texts[place].tolist(), dtype=pl.String),
+        inferred=pl.col("inferred").cast(pl.Int8),
+    )
+    item = pl.concat_str([pl.col(name).fill_null("") for name in _HASHED], separator="\x1f")
+    users = frame.group_by("user_id", maintain_order=True).agg((item + "\x1e").str.join())
+    return {
+        user: blake2b(items.encode(), digest_size=16).hexdigest()
+        for user, items in users.iter_rows()
+    }
 
 
 def slug(text: str) -> str:

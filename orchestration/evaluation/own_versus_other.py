@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 Floats = NDArray[np.float32]
 
@@ -27,15 +28,12 @@ def own_versus_other(
         return float("nan"), float("nan")
     # Centred, for the cosine of any text with any image is dominated by what all share.
     score_UU = (image_UD - image_UD.mean(0)) @ (persona_UD - persona_UD.mean(0)).T
-    observed = _win_share(score_UU, np.arange(num_users))
+    # How many of the other personas each one beats on each user's images, ties half.
+    beaten_UU = rankdata(score_UU, axis=1) - 1
     rng = np.random.default_rng(seed)
-    chance = [_win_share(score_UU, rng.permutation(num_users)) for _ in range(permutations)]
+    assigned = [np.arange(num_users), *(rng.permutation(num_users) for _ in range(permutations))]
+    observed, *chance = (
+        float(beaten_UU[assigned[0], other_U].mean() / (num_users - 1)) for other_U in assigned
+    )
     p_value = (1 + sum(c >= observed for c in chance)) / (1 + permutations)
     return observed, p_value
-
-
-def _win_share(score_UU: Floats, assigned_U: NDArray[np.int64]) -> float:
-    """Mean share of the other personas that the assigned one beats."""
-    own_U = score_UU[np.arange(len(score_UU)), assigned_U][:, None]
-    beaten_U = (own_U > score_UU).sum(axis=1) + 0.5 * ((own_U == score_UU).sum(axis=1) - 1)
-    return float(beaten_U.mean() / (len(score_UU) - 1))

@@ -7,7 +7,15 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from persona.items import Item, UserEvidence, evidence_table, group_users, slug, tag_id
+from persona.items import (
+    Item,
+    UserEvidence,
+    evidence_hashes,
+    evidence_table,
+    group_users,
+    slug,
+    tag_id,
+)
 from pipelines.contract import ContractError
 
 NEON = Item("s:neonnights", "subreddit", "neonnights", None, "neonnights", 0.5, 11, False)
@@ -46,6 +54,17 @@ def test_the_hash_depends_on_content_alone() -> None:
 def test_weights_of_float32_columns_hash_as_written() -> None:
     (read,) = group_users(evidence_table([ANN]))
     assert read.hash == ANN.hash
+
+
+def test_hashes_of_many_are_those_of_each() -> None:
+    odd = [
+        replace(TAG, weight=weight, text=text, subreddit="jazz")
+        for weight in (-0.0, 0.0, -0.0004, -1.0, 0.1 + 0.2, 12345.678, 1e-9)
+        for text in ("", "é\x1f\x1e", "two\nlines")
+    ]
+    table = evidence_table([ANN, UserEvidence("many", tuple(odd)), BOB])
+    assert evidence_hashes(table) == {user.user_id: user.hash for user in group_users(table)}
+    assert evidence_hashes(evidence_table([])) == {}
 
 
 def test_ids_are_short_words() -> None:
