@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import zstandard
 from rich.console import Console
@@ -21,16 +22,17 @@ from orchestration.progress import Reporter
 from orchestration.runner import How, run_profile
 from orchestration.sample.config import WorldConfig
 from orchestration.worlds import ensure_world
-from persona.items import group_users
+from persona.items import UserEvidence, group_users
 from persona.store import PersonaStore
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from pipelines.containers import CorruptDumpError
 from pipelines.contract import Run
 from pipelines.dumps import discover
+from pipelines.tables import INTERACTIONS
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-WORLD = WorldConfig(users=80, image_size=64)
+WORLD = WorldConfig(users=120, image_size=64, active_share=0.5)
 FIRST, SECOND, NEW = WORLD.months
 FAST = ("train.epochs=2", "train.ablations=", "evaluate.permutations=50")
 GLOBAL = tuple(step.name for step in FLOW if not step.monthly)
@@ -90,9 +92,13 @@ def sure(profile: Profile) -> dict[str, str]:
     return {name: why for name, (would, why) in planned(profile).items() if would == "yes"}
 
 
-def hashes(profile: Profile) -> dict[str, str]:
+def evidence_rows(profile: Profile) -> dict[str, UserEvidence]:
     evidence = EVIDENCE.read(Run(root=profile.root))
-    return {user.user_id: user.hash for user in group_users(evidence)}
+    return {user.user_id: user for user in group_users(evidence)}
+
+
+def hashes(profile: Profile) -> dict[str, str]:
+    return {name: user.hash for name, user in evidence_rows(profile).items()}
 
 
 def rewrite(path: Path, keep_lines: slice) -> None:
@@ -180,10 +186,13 @@ def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: P
         shutil.copy(base.root.with_name("world") / "dumps" / name, copied.ingest.inputs[0])
     kept = profiles.kept(copied, keep_encoder=True)
     assert sure(kept) == {f"ingest {NEW}": "not made yet", f"interactions {NEW}": "not made yet"}
+    assert planned(kept)["build_evidence"][1].endswith("; idle users keep theirs")
+    assert planned(copied)["build_evidence"][1].endswith("; all users anew: another encoder")
     would, why = planned(kept)["train_gat"]
     assert (would, why.partition(":")[0]) == ("no", "kept by policy, though the data changed")
 
     before = hashes(copied)
+    before_rows = evidence_rows(copied)
     last = PersonaStore.open(PERSONA_STORE.path(Run(root=copied.root)).resolve())
     ran = refresh(kept)
     assert "train_gat" not in ran
@@ -192,6 +201,13 @@ def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: P
     changed = [user for user in after if before.get(user) != after[user]]
     made = published(Run(root=copied.root), "verbalize")["all"].counts.metrics
     assert made["verbalized"] == len(changed) > 0
+    active = set(INTERACTIONS.read(Run(root=copied.root, month=NEW))["user_id"].to_pylist())
+    evidence = published(Run(root=copied.root), "build_evidence")["all"].counts.metrics
+    idle = sorted(set(after) - active)
+    assert (evidence["kept"], evidence["renewed"]) == (len(idle), len(after) - len(idle))
+    assert len(idle) > 10 and set(changed) <= active
+    after_rows = evidence_rows(copied)
+    assert {user: after_rows[user] for user in idle} == {user: before_rows[user] for user in idle}
     assert made.get("kept", 0) == len(after) - len(changed)
     embedded = published(Run(root=copied.root), "embed_images")["all"].counts.metrics
     assert embedded["num_kept"] > 0
@@ -201,6 +217,51 @@ def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: P
     assert len(store.runs()) == 2
     assert last.count() == len(before) and len(last.runs()) == 1  # stays readable
     assert len(PERSONA_STORE.folders(Run(root=copied.root))) == 2
+
+
+def test_evidence_of_idle_users_is_renewed_where_so_told(base: Profile, copied: Profile) -> None:
+    """Setting the policy makes the evidence of all anew; setting it back changes nothing more."""
+    run = Run(root=copied.root)
+    kept = profiles.kept(copied, keep_encoder=True)
+    renewing = profiles.override(kept, ["evidence.idle_users=renew"])
+    because = planned(renewing)["build_evidence"][1]
+    assert because.startswith('changed setting: evidence.idle_users ("keep" -> "renew")')
+    assert because.endswith("; all users anew: evidence.idle_users is renew")
+    before = hashes(copied)
+    assert refresh(renewing) == {"build_evidence"}
+    assert published(run, "build_evidence")["all"].counts.metrics["kept"] == 0
+    assert refresh(kept) == {"build_evidence"}
+    assert published(run, "build_evidence")["all"].counts.metrics["renewed"] == 0
+    assert hashes(copied) == before
+    assert planned(profiles.override(kept, ["infer.seed=3"]))["build_evidence"][1].endswith(
+        "; all users anew: other rules or another encoder"
+    )
+
+
+def test_a_month_that_was_corrected_renews_those_who_were_in_it(copied: Profile) -> None:
+    """In its old or in its new version."""
+    run = Run(root=copied.root)
+    month = Run(root=copied.root, month=FIRST)
+    rows = ["user_id", "subreddit", "num_comments", "num_submissions", "score", "last_utc"]
+    old = pl.DataFrame(INTERACTIONS.read(month, columns=rows))
+    before = evidence_rows(copied)
+    rewrite(Path(copied.ingest.inputs[0]) / f"RC_{FIRST}.zst", slice(None, -40))
+    kept = profiles.kept(copied, keep_encoder=True)
+    assert "train_gat" not in refresh(kept)
+    new = pl.DataFrame(INTERACTIONS.read(month, columns=rows))
+    differing = pl.concat(
+        [
+            old.join(new, on=rows, how="anti", nulls_equal=True),
+            new.join(old, on=rows, how="anti", nulls_equal=True),
+        ]
+    )
+    touched = set(differing["user_id"])
+    counts = published(run, "build_evidence")["all"].counts
+    after = evidence_rows(copied)
+    assert 0 < len(touched) < len(after)
+    assert counts.metrics["renewed"] == len(touched & set(after))
+    idle = set(after) - touched
+    assert {user: after[user] for user in idle} == {user: before[user] for user in idle}
 
 
 def test_a_kept_encoder_is_trained_again_for_other_settings(copied: Profile) -> None:

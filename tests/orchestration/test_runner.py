@@ -56,6 +56,31 @@ def numbers(run: Run) -> list[int]:
     return NUMBERS.read(run)["number"].to_pylist()
 
 
+def test_what_a_killed_publication_had_moved_aside_is_there_again_when_the_step_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the old table went and before the new one came: steps go on from the old."""
+    run = Run(root=tmp_path)
+    ran(task(run, NumbersConfig()), run)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if target == NUMBERS.path(run):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ran(task(run, NumbersConfig(count=4)), run)
+    assert not NUMBERS.path(run).exists()
+    with pytest.raises(RuntimeError, match="late"):
+        ran(task(run, NumbersConfig(count=5, fail_with="late")), run)
+    assert numbers(run) == [0, 1, 2]
+    ran(task(run, NumbersConfig(count=4)), run)
+    assert numbers(run) == [0, 1, 2, 3]
+
+
 def test_publishes_the_table_and_then_the_manifest(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     manifest = ran(task(run, NumbersConfig()), run)
