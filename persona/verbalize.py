@@ -67,7 +67,10 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     if not files:
         raise MissingInputError(f"no evidence at {EVIDENCE.path(run)}; run build_evidence first")
     work, earlier = _Work(run, made_by(config)), Earlier(run, config)
-    resources = replace(resources, replicas=num_replicas(config, resources, files))
+    first = earlier.split(pq.read_table(files[0]))
+    share = first.fresh.num_rows / max(1, pq.read_metadata(files[0]).num_rows)
+    replicas = num_replicas(config, resources, files, share)
+    resources = replace(resources, replicas=replicas)
     per_call = resources.batch_users
     if config.verbalizer != "grounded":
         per_call = min(ENDPOINT_USERS, -(-resources.max_in_flight // ENDPOINT_USERS))
@@ -76,7 +79,7 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
     with serving(config, resources, max_ongoing=calls) as handle:
         for done, path in enumerate(files, start=1):
             if not work.finished(path.stem):
-                split = earlier.split(pq.read_table(path))
+                split = first if done == 1 else earlier.split(pq.read_table(path))
                 _stream(handle, _pending(path.stem, split, per_call, config, work), calls, work)
                 work.finish(path.stem, split)
             run.progress(done, len(files), "shards")
@@ -85,15 +88,22 @@ def verbalize(config: VerbalizeConfig, resources: PersonaResources, run: Run) ->
 
 
 def num_replicas(
-    config: VerbalizeConfig, resources: PersonaResources, files: Sequence[Path]
+    config: VerbalizeConfig, resources: PersonaResources, files: Sequence[Path], share: float = 1.0
 ) -> int:
     """As configured, or as many as pay; one of a verbalizer that waits for a server or holds a
-    model."""
+    model.
+
+    Args:
+        config, resources: Of the step.
+        files: Of EVIDENCE.
+        share: Of their rows, of users who are to be verbalized; ids are hashes, so that of the
+            first part is a fair sample.
+    """
     if resources.replicas or config.verbalizer != "grounded":
         return max(1, resources.replicas)
     rows = sum(pq.read_metadata(path).num_rows for path in files)
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus, rows // ROWS_A_REPLICA))
+    return max(1, min(cpus, int(share * rows) // ROWS_A_REPLICA))
 
 
 def user_batches(evidence: pa.Table, batch_users: int) -> Iterator[pa.Table]:
