@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from embed.clip import clip_identity, load_clip
 from embed.config import ClipConfig
@@ -34,6 +35,7 @@ from orchestration.tables import EVALUATION
 from persona.config import PersonaResources
 from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.items import SUBREDDIT, group_users
+from persona.made_with import ENCODER, encoder_of
 from persona.population import diversity, heldout_recall
 from persona.quality import clip_text, grounded_claim_share, read_personas
 from persona.schema import Persona
@@ -43,6 +45,8 @@ from pipelines.contract import Counts, Run, Table
 from pipelines.tables import INTERACTIONS
 
 Metrics = dict[str, Any]
+
+MAP_FILE = "user_map.parquet"
 
 TFIDF = ("tfidf_items", "tfidf_users")
 # Each is compared with all others. Ids are hashes, so the first in their order are a fair sample.
@@ -66,8 +70,10 @@ def evaluate(config: EvaluateConfig, resources: PersonaResources, run: Run) -> C
     folder = run.staged(EVALUATION)
     (folder / "metrics.json").write_text(json.dumps(_finite(metrics), indent=2, sort_keys=True))
     mapped = first_users(USER_EMBEDDINGS, run, config.map_users)
-    users = user_map(mapped, truth, config.map_users, config.seed)
-    users.write_parquet(folder / "user_map.parquet")
+    encoder = encoder_of(run)
+    last = last_map(run, encoder)
+    users = user_map(mapped, truth, config.map_users, config.seed, last).to_arrow()
+    pq.write_table(users.replace_schema_metadata({ENCODER: encoder}), folder / MAP_FILE)
     return Counts(rows_in=number, rows_out=number)
 
 
@@ -227,6 +233,16 @@ def last_zero_shot(run: Run) -> Metrics:
     """That of the evaluation that is published; empty without one."""
     path = EVALUATION.path(run) / "metrics.json"
     return dict(json.loads(path.read_text()).get("clip", {})) if path.exists() else {}
+
+
+def last_map(run: Run, encoder: str) -> pl.DataFrame | None:
+    """The map that is published, if it is of the embeddings of the same encoder."""
+    path = EVALUATION.path(run) / MAP_FILE
+    if not encoder or not path.exists():
+        return None
+    metadata = pq.read_schema(path).metadata or {}
+    is_alike = metadata.get(ENCODER.encode()) == encoder.encode()
+    return pl.read_parquet(path) if is_alike else None
 
 
 def first_users(table: Table, run: Run, number: int) -> pl.DataFrame:
