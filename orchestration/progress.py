@@ -158,6 +158,8 @@ class Reporter:
             told.append(f"{counts.rows_rejected:,} rejected")
         if counts.rows_dropped:
             told.append(f"{counts.rows_dropped:,} dropped")
+        if counts.metrics.get("kept"):  # users who are as the last run left them
+            told.append(f"{counts.metrics['kept']:,.0f} kept")
         memory = f"{manifest.peak_rss_bytes / 2**30:5.2f} GiB"
         self._line(
             "[green]done[/]", label, f"{manifest.seconds:7.1f} s  {memory}  {' '.join(told)}"

@@ -60,7 +60,11 @@ def definitions(command: Command, first_month: str, parallel: int = 2) -> dg.Def
         assets=assets,
         jobs=[ingest, refresh],
         schedules=[dg.ScheduleDefinition(name="monthly", job=refresh, cron_schedule=MONTHLY)],
-        sensors=[dumps_sensor(command, ingest, months), refresh_sensor(ingest, refresh)],
+        sensors=[
+            dumps_sensor(command, ingest, months),
+            refresh_sensor("after_ingest", dg.DagsterRunStatus.SUCCESS, ingest, refresh),
+            refresh_sensor("after_failed_ingest", dg.DagsterRunStatus.FAILURE, ingest, refresh),
+        ],
     )
 
 
@@ -107,13 +111,22 @@ def dump_marks(command: Command) -> dict[str, str]:
 
 
 def refresh_sensor(
-    ingest: dg.UnresolvedAssetJobDefinition, refresh: dg.UnresolvedAssetJobDefinition
+    name: str,
+    ended: dg.DagsterRunStatus,
+    ingest: dg.UnresolvedAssetJobDefinition,
+    refresh: dg.UnresolvedAssetJobDefinition,
 ) -> dg.SensorDefinition:
-    """Refreshes when months were ingested and no further one is under way."""
+    """Refreshes when months were ingested and no further one is under way, though the last failed.
+
+    Args:
+        name: Of the sensor.
+        ended: How the run ended that it looks at.
+        ingest, refresh: Jobs.
+    """
 
     @dg.run_status_sensor(
-        name="after_ingest",
-        run_status=dg.DagsterRunStatus.SUCCESS,
+        name=name,
+        run_status=ended,
         monitored_jobs=[ingest],
         request_job=refresh,
     )
@@ -125,10 +138,23 @@ def refresh_sensor(
         )
         if others:
             yield dg.SkipReason(f"{others} runs of {ingest.name} are under way")
+        elif not has_news(context.instance, ingest.name, refresh.name):
+            yield dg.SkipReason(f"no run of {ingest.name} succeeded since the last refresh")
         else:
             yield dg.RunRequest(run_key=context.dagster_run.run_id)
 
     return after_ingest
+
+
+def has_news(instance: dg.DagsterInstance, ingest: str, refresh: str) -> bool:
+    """Whether a month was ingested after the last refresh began."""
+    ingested, refreshed = (
+        instance.get_run_records(dg.RunsFilter(job_name=job, statuses=statuses), limit=1)
+        for job, statuses in ((ingest, [dg.DagsterRunStatus.SUCCESS]), (refresh, None))
+    )
+    if not ingested or not refreshed:
+        return bool(ingested)
+    return ingested[0].update_timestamp > refreshed[0].create_timestamp
 
 
 @dg.definitions

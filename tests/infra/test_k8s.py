@@ -172,6 +172,16 @@ def test_dagster_makes_the_same_of_the_root_as_the_job_does(overlay: str) -> Non
     assert profile_of(words) == profile_of(job)
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_refresh_can_be_applied_when_ingest_is_done(overlay: str) -> None:
+    """By its label, as the operations guide says."""
+    part = "app.kubernetes.io/component"
+    labelled = [m for m in rendered(overlay) if m["metadata"].get("labels", {}).get(part)]
+    assert [(m["kind"], m["metadata"]["labels"][part]) for m in labelled] == [("RayJob", "refresh")]
+    guide = (REPOSITORY / "infra" / "operations.md").read_text()
+    assert f"PART={part}" in guide and "-l $PART!=refresh" in guide and "-l $PART=refresh" in guide
+
+
 def test_tombstones_may_be_left_beside_the_key() -> None:
     """The key is mounted read-only; links of the image lead to it and to where one may write."""
     lines = (REPOSITORY / "infra" / "Dockerfile").read_text().replace("\\\n", "").splitlines()

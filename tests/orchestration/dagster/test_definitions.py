@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("dagster", reason="the extra `dagster` is not installed")
 
 import dagster as dg
+from dagster._core.test_utils import create_run_for_test
 
 from orchestration.dagster.assets import contract_problems, flow_assets
 from orchestration.dagster.command import Command
@@ -121,6 +122,36 @@ def test_the_sensor_asks_for_new_and_changed_months(
     months, cursor = tick(cursor)
     assert months == [MONTHS[1]] and "2019-07" not in cursor
     (dumps / "RC_2019-07.zst").unlink()
+
+
+def test_a_refresh_follows_months_that_were_ingested_though_the_last_one_failed(
+    command: Command,
+) -> None:
+    """The run that succeeded had to wait for the one that failed, which nothing else looks at."""
+    made = built(command)
+
+    def asked(instance: dg.DagsterInstance, sensor: str, run: dg.DagsterRun) -> bool:
+        kind = "FAILURE" if run.status is dg.DagsterRunStatus.FAILURE else "SUCCESS"
+        event = dg.DagsterEvent(f"PIPELINE_{kind}", run.job_name)
+        context = dg.build_run_status_sensor_context(sensor, event, instance, run)
+        (answer,) = made.get_sensor_def(sensor)(context)
+        return isinstance(answer, dg.RunRequest)
+
+    with dg.instance_for_test() as instance:
+
+        def ended(job: str, how: dg.DagsterRunStatus) -> dg.DagsterRun:
+            return create_run_for_test(instance, job_name=job, status=how)
+
+        failed = ended("ingest_months", dg.DagsterRunStatus.FAILURE)
+        assert not asked(instance, "after_failed_ingest", failed)  # nothing came of it
+        ingested = ended("ingest_months", dg.DagsterRunStatus.SUCCESS)
+        under_way = ended("ingest_months", dg.DagsterRunStatus.STARTED)
+        assert not asked(instance, "after_ingest", ingested)
+        instance.report_run_failed(under_way)
+        failed = instance.get_run_by_id(under_way.run_id)
+        assert failed is not None and asked(instance, "after_failed_ingest", failed)
+        ended("refresh", dg.DagsterRunStatus.SUCCESS)
+        assert not asked(instance, "after_failed_ingest", failed)
 
 
 def test_the_contract_check_finds_a_broken_file(command: Command) -> None:
