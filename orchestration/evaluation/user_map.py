@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from orchestration.evaluation.taste import Floats, matrix
 from orchestration.evaluation.truth import Truth
@@ -48,9 +47,7 @@ def user_map(
     )
 
 
-def _staying(
-    ids: pl.Series, vectors_UD: Floats, last: pl.DataFrame | None
-) -> NDArray[np.float64] | None:
+def _staying(ids: pl.Series, vectors_UD: Floats, last: pl.DataFrame | None) -> Floats | None:
     """Places from the last map; None where too few are on it."""
     if last is None:
         return None
@@ -60,18 +57,18 @@ def _staying(
     known_U = found["x"].is_not_null().to_numpy()
     if known_U.mean() < MIN_STAYING or not known_U.any():
         return None
-    place_UX = found.select("x", "y").to_numpy().astype(np.float64)
+    place_UX = found.select("x", "y").to_numpy().astype(np.float32)
     unit_UD = vectors_UD / np.maximum(np.linalg.norm(vectors_UD, axis=1, keepdims=True), 1e-9)
     nearest_N = np.argmax(unit_UD[~known_U] @ unit_UD[known_U].T, axis=1)
     place_UX[~known_U] = place_UX[known_U][nearest_N]
     return place_UX
 
 
-def _laid_out(vectors_UD: Floats, seed: int) -> NDArray[np.float64]:
+def _laid_out(vectors_UD: Floats, seed: int) -> Floats:
     from sklearn.manifold import TSNE
 
     if len(vectors_UD) <= 3:
-        return np.asarray(vectors_UD[:, :2], np.float64)
+        return vectors_UD[:, :2]
     perplexity = min(30.0, max(1.0, (len(vectors_UD) - 1) / 3))
     tsne = TSNE(
         init="pca",
@@ -81,7 +78,7 @@ def _laid_out(vectors_UD: Floats, seed: int) -> NDArray[np.float64]:
         max_iter=300,
         random_state=seed,
     )
-    return np.asarray(tsne.fit_transform(vectors_UD), np.float64)
+    return np.asarray(tsne.fit_transform(vectors_UD), np.float32)
 
 
 def _label(truth: Truth | None, user_id: str) -> str:
