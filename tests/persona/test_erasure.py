@@ -30,7 +30,7 @@ from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from pipelines.contract import ConfigError, MissingInputError, Run
 from pipelines.forgotten import forgotten_ids
 from pipelines.pseudonym import Pseudonyms, new_key_file
-from pipelines.tables import INTERACTIONS, MEDIA
+from pipelines.tables import MEDIA
 from tests.embed.samples import write_tar
 from tests.orchestration.test_main import manifest
 from tests.persona.synthetic import publish_staged, user_id
@@ -47,19 +47,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with every artifact; copied by each test."""
     folder = tmp_path_factory.mktemp("whole")
     run = make_root(folder)
-    activity = [(user_id(i), s) for i in range(NUM_USERS) for s in ("jazz", f"s{i % 3}")]
-    columns = {
-        "user_id": [user for user, _ in activity],
-        "subreddit": [subreddit for _, subreddit in activity],
-        "active_month": ["2019-10"] * len(activity),
-        "num_submissions": pa.array([1] * len(activity), pa.int32()),
-        "num_comments": pa.array([2] * len(activity), pa.int32()),
-        "score": [3] * len(activity),
-        "first_utc": [1_570_000_000] * len(activity),
-        "last_utc": [1_570_000_000] * len(activity),
-    }
-    INTERACTIONS.path(run).mkdir(parents=True)
-    INTERACTIONS.write(INTERACTIONS.path(run), pa.table(columns))
     build_graph(GraphConfig(min_users=1, min_subreddits=1), GraphResources(), run)
     publish_staged(run, GRAPH_STORE)
     seen = np.sort(hash_strings([user_id(i) for i in range(NUM_USERS)]))

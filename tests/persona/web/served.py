@@ -36,14 +36,14 @@ from persona.grounded import GroundedVerbalizer, verbalize_user
 from persona.indexing import index_personas
 from persona.items import group_users
 from persona.newcomers import Newcomers, Visit
-from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
+from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS, USER_DATA
 from persona.taste import Populations, TagPopulation, TagVocabulary
 from persona.verbalizer import outcome_tables
 from persona.web.app import build_app
 from persona.web.config import ApiConfig
 from persona.web.service import PersonaService
 from pipelines.contract import Run, Table
-from pipelines.tables import MEDIA, SNIPPETS
+from pipelines.tables import INTERACTIONS, MEDIA, SNIPPETS
 from tests.persona.synthetic import make_run, publish_staged, user_id
 
 NOW_UTC = 1_570_000_000
@@ -69,8 +69,9 @@ def make_root(folder: Path) -> Run:
     _publish(run, TAG_EMBEDDINGS, _tags(clip))
     _publish_users(run, clip, encoder)
     _publish_images(run, clip, folder / "archive")
+    _publish(run, INTERACTIONS, _interactions())
     build_evidence(EvidenceConfig(), PersonaResources(), run)
-    publish_staged(run, EVIDENCE)
+    publish_staged(run, EVIDENCE, USER_DATA)
     note_evidence_config(run, EvidenceConfig())
     note_encoders(run, embedded="one", now="one")
     users = list(group_users(EVIDENCE.read(run)))
@@ -80,6 +81,22 @@ def make_root(folder: Path) -> Run:
     index_personas(StoreConfig(), PersonaResources(), run)
     publish_staged(run, PERSONA_STORE)
     return run
+
+
+def _interactions() -> pa.Table:
+    """Everybody in jazz, and in one of three more."""
+    activity = [(user_id(i), s) for i in range(NUM_USERS) for s in ("jazz", f"s{i % 3}")]
+    columns = {
+        "user_id": [user for user, _ in activity],
+        "subreddit": [subreddit for _, subreddit in activity],
+        "active_month": ["2019-10"] * len(activity),
+        "num_submissions": pa.array([1] * len(activity), pa.int32()),
+        "num_comments": pa.array([2] * len(activity), pa.int32()),
+        "score": [3] * len(activity),
+        "first_utc": [NOW_UTC] * len(activity),
+        "last_utc": [NOW_UTC] * len(activity),
+    }
+    return pa.table(columns)
 
 
 def note_evidence_config(run: Run, config: EvidenceConfig) -> None:
