@@ -125,36 +125,26 @@ def measure_refresh(
     seconds = timed(profiles.kept(grown, keep_encoder=True), console)
     full = over(base, roots["full"], world, everything)
     full_seconds = timed(full, console)
-    after = told(roots["before"])
     share = lines(roots["full"], NEW) / sum(lines(roots["full"], m) for m in everything)
-    made, evidence = (
-        published(Run(root=roots["before"]), step)["all"].counts.metrics
-        for step in ("verbalize", "build_evidence")
-    )
-    changed = [u for u in after if u not in before or before[u].hash != after[u].hash]
-    active = active_users(roots["before"], NEW)
-    rebuilt = rebuilt_with_encoder_of(roots["before"], full, console)
-    kept = [user for user in after if user not in active and before.get(user) == after[user]]
-    differ = [user for user in kept if rebuilt.get(user) != after[user]]
-    return {
+    took = {
         "seconds": seconds,
         "full_seconds": full_seconds,
         "share": share,
         "share_ratio": seconds / (share * full_seconds),
-        "reverbalized": int(made["verbalized"]),
-        "evidence_changed": len(changed),
-        "personas": len(after),
-        "active": len(active),
-        "active_share": len(active) / len(after),
-        "kept": int(evidence["kept"]),
-        "renewed": int(evidence["renewed"]),
-        "kept_differ": {
-            "evidence": len(differ),
-            "items": sum(u not in rebuilt or rebuilt[u].items != after[u].items for u in differ),
-        },
-        "equal": as_promised(before, after, rebuilt, active) and len(kept) >= evidence["kept"],
         "steps": {m.step: m.seconds for m in newest(roots["before"])},
         "full_steps": step_seconds(roots["full"]),
+    }
+    after, active = told(roots["before"]), active_users(roots["before"], NEW)
+    made, evidence = (
+        published(Run(root=roots["before"]), step)["all"].counts.metrics
+        for step in ("verbalize", "build_evidence")
+    )
+    rebuilt = rebuilt_with_encoder_of(roots["before"], full, console)
+    return took | {
+        "reverbalized": int(made["verbalized"]),
+        "kept": int(evidence["kept"]),
+        "renewed": int(evidence["renewed"]),
+        **of_users(before, after, rebuilt, active),
     }
 
 
@@ -183,6 +173,30 @@ def active_users(root: Path, month: str) -> set[str]:
     """Users who did anything in a month, as its dumps say."""
     found = INTERACTIONS.read(Run(root=root, month=month), columns=["user_id"])
     return set(found.column("user_id").to_pylist())
+
+
+def of_users(
+    before: Mapping[str, Told],
+    after: Mapping[str, Told],
+    rebuilt: Mapping[str, Told],
+    active: Collection[str],
+) -> dict[str, Any]:
+    """Users by what a refresh said of them, against before and against a rebuild."""
+    stay = {user for user in after.keys() - set(active) if before.get(user) == after[user]}
+    differ = {user for user in stay if rebuilt.get(user) != after[user]}
+    others = {
+        user for user in differ if user not in rebuilt or rebuilt[user].items != after[user].items
+    }
+    return {
+        "personas": len(after),
+        "active": len(active),
+        "active_share": len(active) / len(after),
+        "evidence_changed": sum(
+            user not in before or before[user].hash != said.hash for user, said in after.items()
+        ),
+        "kept_differ": {"evidence": len(differ), "items": len(others)},
+        "equal": as_promised(before, after, rebuilt, active),
+    }
 
 
 def as_promised(
