@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,6 +30,8 @@ from pipelines.contract import FileProgress
 OnProgress = Callable[[float, float | None, str], None]
 LABEL_WIDTH = 24
 LOG_EVERY_S = 30.0
+FIGURES = ("bytes", "total", "bytes_per_s", "lines", "lines_per_s")  # of a logged line
+LOOK_EVERY_S = 1.0  # at the logs of other processes
 
 
 class FileLog:
@@ -116,9 +120,58 @@ class StepBars:
             self._files[file.label],
             completed=file.done_bytes,
             total=file.total_bytes,
-            amount=f"{_of_total(file.done_bytes, file.total_bytes)} bytes, "
-            f"{file.bytes_per_s / 1e6:.1f} MB/s  "
-            f"{quantity(file.num_lines)} lines, {quantity(file.lines_per_s)}/s",
+            amount=_amount(
+                file.done_bytes,
+                file.total_bytes,
+                file.bytes_per_s,
+                file.num_lines,
+                file.lines_per_s,
+            ),
+        )
+
+
+class LogWatch:
+    """Shows what `FileLog`s of other processes have told since the last look.
+
+    Args:
+        bars: Shows files, on a terminal; without one new lines are shown.
+        logs: Folder of the logs.
+        run_id: Whose lines count.
+    """
+
+    def __init__(self, bars: Progress, logs: Path, run_id: str) -> None:
+        self._bars, self._logs, self._run_id = bars, logs, run_id
+        self._read: dict[Path, int] = {}  # bytes
+        self._files: dict[str, TaskID] = {}
+
+    def look(self) -> None:
+        """Show every whole line that came."""
+        for path in sorted(self._logs.glob("*.log")):
+            with path.open("rb") as log:
+                log.seek(self._read.get(path, 0))
+                whole, end, _ = log.read().rpartition(b"\n")
+            self._read[path] = self._read.get(path, 0) + len(whole) + len(end)
+            for line in whole.decode().splitlines():
+                told = json.loads(line)
+                if told["run"] == self._run_id:
+                    self._show(told, line)
+
+    def _show(self, told: dict[str, Any], line: str) -> None:
+        if not self._bars.console.is_terminal:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            return
+        label = told["dump"]
+        if told["finished"]:
+            if label in self._files:
+                self._bars.remove_task(self._files.pop(label))
+            return
+        if label not in self._files:
+            self._files[label] = self._bars.add_task(f"  {label}", amount="")
+        self._bars.update(
+            self._files[label],
+            completed=told["bytes"],
+            total=told["total"],
+            amount=_amount(*(told[name] for name in FIGURES)),
         )
 
 
@@ -135,6 +188,35 @@ class Reporter:
     @contextmanager
     def step(self, label: str, log: FileLog | None = None) -> Iterator[StepBars]:
         """A context whose value takes the progress of the step and of its files as it goes on."""
+        with self._bars() as bars:
+            yield StepBars(bars, label, log)
+
+    @contextmanager
+    def watching(self, logs: Path, run_id: str) -> Iterator[None]:
+        """A context in which files that other processes of a run read are shown, as they log them.
+
+        Args:
+            logs: Folder of their logs.
+            run_id: Of the run; lines of others are passed over.
+        """
+        ended = threading.Event()
+        with self._bars() as bars:
+            watch = LogWatch(bars, logs, run_id)
+
+            def look_on() -> None:
+                while not ended.wait(LOOK_EVERY_S):
+                    watch.look()
+
+            looking = threading.Thread(target=look_on, daemon=True)
+            looking.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                looking.join()
+                watch.look()
+
+    def _bars(self) -> Progress:
         columns = (
             SpinnerColumn(),
             TextColumn(
@@ -147,8 +229,7 @@ class Reporter:
             TextColumn("{task.fields[amount]}"),
         )
         shown = self._console.is_terminal
-        with Progress(*columns, console=self._console, transient=True, disable=not shown) as bars:
-            yield StepBars(bars, label, log)
+        return Progress(*columns, console=self._console, transient=True, disable=not shown)
 
     def finished(self, label: str, manifest: Manifest) -> None:
         """One line of what the step did."""
@@ -182,6 +263,13 @@ class Reporter:
         self._console.print(
             f"{mark} {label:<{LABEL_WIDTH}} {text}", highlight=False, soft_wrap=True
         )
+
+
+def _amount(
+    done_bytes: float, total_bytes: float, bytes_per_s: float, lines: float, lines_per_s: float
+) -> str:
+    read = f"{_of_total(done_bytes, total_bytes)} bytes, {bytes_per_s / 1e6:.1f} MB/s"
+    return f"{read}  {quantity(lines)} lines, {quantity(lines_per_s)}/s"
 
 
 def _of_total(done: float, total: float | None) -> str:

@@ -155,6 +155,14 @@ def _run_months(
             for month in dumps
             for manifest in run_month(profile, month, dumps, how, reporter=reporter, log=log)
         ]
+    with reporter.watching(profile.root / "logs", log.run_id):
+        return _run_beside(profile, dumps, how, reporter, log)
+
+
+def _run_beside(
+    profile: Profile, dumps: Dumps, how: How, reporter: Reporter, log: RunLog
+) -> list[Manifest]:
+    """The monthly steps of several months at once, each month in a process of its own."""
     context, finished = get_context("spawn"), []
     errors: list[BaseException] = []
     pool = ProcessPoolExecutor(

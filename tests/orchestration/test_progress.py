@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from orchestration.progress import LOG_EVERY_S, FileLog, Reporter
+from orchestration.progress import LOG_EVERY_S, FileLog, LogWatch, Reporter
 from pipelines.contract import FileProgress
 
 STARTED_UTC = 1_570_000_000.0
@@ -115,6 +116,39 @@ def test_without_a_terminal_the_lines_of_the_log_are_shown(tmp_path: Path) -> No
         step.file(FILE)
         step.file(replace(WHOLE, label="[bold].zst"))
     assert shown.getvalue() == (tmp_path / "logs" / "ingest.log").read_text()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_files_that_other_processes_read_are_shown_as_they_log_them(
+    tmp_path: Path, terminal: bool
+) -> None:
+    console, shown = console_of(terminal=terminal)
+    logs, clock = tmp_path / "logs", Clock()
+    FileLog(logs / "ingest-2019-09.log", "ingest", "2019-09", "an older run", clock).add(WHOLE)
+    ours = FileLog(logs / "ingest-2019-10.log", "ingest", "2019-10", "run-1", clock)
+    with Reporter(console)._bars() as bars:
+        watch = LogWatch(bars, logs, "run-1")
+        ours.add(FILE)
+        clock.now_utc += LOG_EVERY_S
+        line = ours.add(FILE)
+        with (logs / "ingest-2019-10.log").open("a") as log:
+            log.write('{"half a')
+        watch.look()
+        watch.look()  # nothing new
+        assert [task.description.strip() for task in bars.tasks] == [FILE.label] * terminal
+        if terminal:
+            bars.refresh()
+            assert "50.0M/200.0M bytes, 2.5 MB/s  1.5M lines, 75.0K/s" in shown.getvalue()
+        else:
+            assert shown.getvalue() == f"{line}\n"
+
+
+def test_what_was_logged_last_is_shown_in_the_end(tmp_path: Path) -> None:
+    console, shown = console_of(terminal=False)
+    log = FileLog(tmp_path / "logs" / "ingest-2019-10.log", "ingest", "2019-10", "run-1", Clock())
+    with Reporter(console).watching(tmp_path / "logs", "run-1"):
+        line = log.add(WHOLE)
+    assert shown.getvalue() == f"{line}\n"
 
 
 def test_what_an_error_says_is_shown_as_it_is() -> None:
