@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,10 @@ class LogWatch:
                 whole, end, _ = log.read().rpartition(b"\n")
             self._read[path] = self._read.get(path, 0) + len(whole) + len(end)
             for line in whole.decode().splitlines():
-                told = json.loads(line)
-                if told["run"] == self._run_id:
-                    self._show(told, line)
+                with suppress(ValueError):  # a full disk cut it
+                    told = json.loads(line)
+                    if told["run"] == self._run_id:
+                        self._show(told, line)
 
     def _show(self, told: dict[str, Any], line: str) -> None:
         if not self._bars.console.is_terminal:

@@ -135,6 +135,9 @@ def test_files_that_other_processes_read_are_shown_as_they_log_them(
             log.write('{"half a')
         watch.look()
         watch.look()  # nothing new
+        with (logs / "ingest-2019-10.log").open("a") as log:
+            log.write('line", cut by a full disk\n')
+        watch.look()
         assert [task.description.strip() for task in bars.tasks] == [FILE.label] * terminal
         if terminal:
             bars.refresh()
