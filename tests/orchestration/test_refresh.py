@@ -138,7 +138,8 @@ def test_a_changed_setting_is_named_and_stales_its_step(
 ) -> None:
     reasons = sure(profiles.override(base, [word]))
     assert {name.partition(" ")[0] for name in reasons} == set(steps)
-    assert set(reasons.values()) == {f"changed setting: {why}"}
+    told = {reason.partition("; all users anew")[0] for reason in reasons.values()}
+    assert told == {f"changed setting: {why}"}
 
 
 def test_what_follows_a_stale_step_may_change_and_the_rest_will_not(base: Profile) -> None:
