@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import polars as pl
 import pytest
 import zstandard
 from rich.console import Console
 
+from embed.tables import USER_IMAGES
 from orchestration import profiles, runlog
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest, published
@@ -28,7 +29,7 @@ from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from pipelines.containers import CorruptDumpError
 from pipelines.contract import Run
 from pipelines.dumps import discover
-from pipelines.tables import INTERACTIONS
+from pipelines.tables import INTERACTIONS, SNIPPETS
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -95,6 +96,19 @@ def sure(profile: Profile) -> dict[str, str]:
 def evidence_rows(profile: Profile) -> dict[str, UserEvidence]:
     evidence = EVIDENCE.read(Run(root=profile.root))
     return {user.user_id: user for user in group_users(evidence)}
+
+
+def data_of(profile: Profile) -> dict[str, set[tuple[object, ...]]]:
+    """What each user did, wrote and posted, row by row."""
+    found: dict[str, set[tuple[object, ...]]] = {}
+    for table in (INTERACTIONS, SNIPPETS, USER_IMAGES):
+        for row in table.read(Run(root=profile.root)).to_pylist():
+            found.setdefault(row["user_id"], set()).add((table.name, *row.values()))
+    return found
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    return {user for user in before | after if before.get(user) != after.get(user)}
 
 
 def hashes(profile: Profile) -> dict[str, str]:
@@ -193,7 +207,7 @@ def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: P
     assert (would, why.partition(":")[0]) == ("no", "kept by policy, though the data changed")
 
     before = hashes(copied)
-    before_rows = evidence_rows(copied)
+    before_rows, data = evidence_rows(copied), data_of(copied)
     last = PersonaStore.open(PERSONA_STORE.path(Run(root=copied.root)).resolve())
     ran = refresh(kept)
     assert "train_gat" not in ran
@@ -202,11 +216,14 @@ def test_a_new_month_costs_that_month_and_changed_users(base: Profile, copied: P
     changed = [user for user in after if before.get(user) != after[user]]
     made = published(Run(root=copied.root), "verbalize")["all"].counts.metrics
     assert made["verbalized"] == len(changed) > 0
-    active = set(INTERACTIONS.read(Run(root=copied.root, month=NEW))["user_id"].to_pylist())
+    touched = differing(data, data_of(copied))
+    assert (
+        set(INTERACTIONS.read(Run(root=copied.root, month=NEW))["user_id"].to_pylist()) <= touched
+    )
     evidence = published(Run(root=copied.root), "build_evidence")["all"].counts.metrics
-    idle = sorted(set(after) - active)
+    idle = set(after) - touched
     assert (evidence["kept"], evidence["renewed"]) == (len(idle), len(after) - len(idle))
-    assert len(idle) > 10 and set(changed) <= active
+    assert len(idle) > 10 and set(changed) <= touched
     after_rows = evidence_rows(copied)
     assert {user: after_rows[user] for user in idle} == {user: before_rows[user] for user in idle}
     assert made.get("kept", 0) == len(after) - len(changed)
@@ -241,27 +258,19 @@ def test_evidence_of_idle_users_is_renewed_where_so_told(base: Profile, copied: 
 
 def test_a_month_that_was_corrected_renews_those_who_were_in_it(copied: Profile) -> None:
     """In its old or in its new version."""
-    run = Run(root=copied.root)
-    month = Run(root=copied.root, month=FIRST)
-    rows = ["user_id", "subreddit", "num_comments", "num_submissions", "score", "last_utc"]
-    old = pl.DataFrame(INTERACTIONS.read(month, columns=rows))
-    before = evidence_rows(copied)
+    before, data = evidence_rows(copied), data_of(copied)
     rewrite(Path(copied.ingest.inputs[0]) / f"RC_{FIRST}.zst", slice(None, -40))
     kept = profiles.kept(copied, keep_encoder=True)
     assert "train_gat" not in refresh(kept)
-    new = pl.DataFrame(INTERACTIONS.read(month, columns=rows))
-    differing = pl.concat(
-        [
-            old.join(new, on=rows, how="anti", nulls_equal=True),
-            new.join(old, on=rows, how="anti", nulls_equal=True),
-        ]
-    )
-    touched = set(differing["user_id"])
-    counts = published(run, "build_evidence")["all"].counts
+    touched = differing(data, data_of(copied))
+    counts = published(Run(root=copied.root), "build_evidence")["all"].counts
     after = evidence_rows(copied)
-    assert 0 < len(touched) < len(after)
-    assert counts.metrics["renewed"] == len(touched & set(after))
     idle = set(after) - touched
+    assert (counts.metrics["kept"], counts.metrics["renewed"]) == (
+        len(idle),
+        len(after) - len(idle),
+    )
+    assert 0 < len(touched) and 0 < len(idle)
     assert {user: after[user] for user in idle} == {user: before[user] for user in idle}
 
 
