@@ -270,7 +270,7 @@ def test_a_month_that_was_corrected_renews_those_who_were_in_it(copied: Profile)
         len(idle),
         len(after) - len(idle),
     )
-    assert 0 < len(touched) and 0 < len(idle)
+    assert len(touched) > 0 and len(idle) > 0
     assert {user: after[user] for user in idle} == {user: before[user] for user in idle}
 
 
