@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import pyarrow as pa
 from lancedb.index import FTS, BTree, IvfSq
 from numpy.typing import NDArray
 
+from persona.directory import Directory
 from persona.errors import StoreBusyError
 from persona.items import slug
 from persona.store_tables import (
@@ -39,6 +41,7 @@ from pipelines.locks import held
 OWNER_FILE = ".owner"
 READ_LAG = timedelta(seconds=2)  # a reader sees another process's commits after this long
 NUM_PROBES = 64  # IVF partitions that a search reads
+MANY_LOOKUPS = 16  # of one version, after which the places of all users are worth reading
 REFINE = 4  # candidates, times k, that are compared by their exact vectors
 
 Vector = NDArray[np.float32] | Sequence[float]
@@ -64,6 +67,9 @@ class PersonaStore:
         self._db = lancedb.connect(self.location, read_consistency_interval=READ_LAG)
         self._tables: dict[str, Any] = {}
         self._upserts = Upserts(self._tables)
+        self._directory: Directory | None = None
+        self._looked_up = (-1, 0)  # a version, and lookups in it
+        self._lock = threading.Lock()
 
     @classmethod
     def create(cls, location: Path | str, dim: int, clip_dim: int) -> PersonaStore:
@@ -208,11 +214,66 @@ class PersonaStore:
         return sorted(rows, key=lambda run: (run["made_utc"], run["run_version"]))
 
     def get(self, user_id: str, columns: Sequence[str] = ()) -> dict[str, Any] | None:
-        """Some columns of one user, made_utc among them, or all; None if unknown."""
-        query = self._table.search().where(f"user_id = {literal(user_id)}")
-        query = query.select(list(columns)) if columns else query
-        rows: list[dict[str, Any]] = query.limit(4).to_list()
-        return max(rows, key=lambda row: row["made_utc"], default=None)
+        """Some columns of one user, or all; None if unknown."""
+        return self.get_many([user_id], columns).get(user_id)
+
+    def get_many(
+        self, user_ids: Sequence[str], columns: Sequence[str] = ()
+    ) -> dict[str, dict[str, Any]]:
+        """Some columns of many users, or all, by user id; without those that are unknown.
+
+        Many at once cost little more than one: the price is that of a read, not of its rows.
+        """
+        names = columns or self.schema.names
+        directory = self._placed()
+        if directory is None:
+            return self._sought(user_ids, names)
+        places = directory.places(user_ids)
+        found = self._newest(places, user_ids, names)
+        if len(found) < min(len(places), len(set(user_ids))):  # rows that have moved meanwhile
+            found |= self._sought([id_ for id_ in user_ids if id_ not in found], names)
+        return found
+
+    def _placed(self) -> Directory | None:
+        """Where users are in the newest version, once that has been asked for often."""
+        version = self._table.version
+        directory = self._directory
+        if directory is not None and directory.version == version:
+            return directory
+        with self._lock:
+            seen, count = self._looked_up
+            self._looked_up = (version, count + 1 if seen == version else 1)
+            if self._looked_up[1] <= MANY_LOOKUPS:
+                return None
+            if self._directory is None or self._directory.version != version:
+                self._directory = Directory(self._table)
+            return self._directory
+
+    def _sought(self, user_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows by the index; their places first, or every long text of rows that no index knows yet
+        would be read to find one."""
+        if not user_ids:
+            return {}
+        wanted = ", ".join(map(literal, user_ids))
+        query = self._table.search().where(f"user_id IN ({wanted})").select(["_rowid"])
+        places = query.limit(4 * len(user_ids)).to_arrow().column("_rowid").to_pylist()
+        return self._newest(places, user_ids, names)
+
+    def _newest(
+        self, places: Sequence[int], user_ids: Sequence[str], names: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """The rows at these places, by user: of two, which a killed upsert leaves, the newer."""
+        if not places:
+            return {}
+        columns = dict.fromkeys((*names, "user_id", "made_utc"))
+        taken = self._table.take_row_ids(list(places)).select(list(columns)).to_arrow()
+        rows = sorted(taken.to_pylist(), key=lambda row: row["made_utc"])
+        wanted = set(user_ids)
+        return {
+            row["user_id"]: {name: row[name] for name in names}
+            for row in rows
+            if row["user_id"] in wanted
+        }
 
     def history(self, user_id: str) -> list[dict[str, Any]]:
         """One user's rows of HISTORY, oldest first; a row without persona says the user ended."""

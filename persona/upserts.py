@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from persona.id_filter import IdFilter
 from persona.store_tables import HISTORY, HISTORY_SCHEMA, RUNS, RUNS_SCHEMA, TABLE
 from pipelines.contract import ContractError
 
-_COMPARED = ("user_id", "persona", "evidence_hash", "verbalizer", "run_version", "made_utc")
+_COMPARED = ("user_id", "evidence_hash", "verbalizer", "run_version", "made_utc")
 
 
 class Upserts:
@@ -45,7 +46,8 @@ class Upserts:
         run, made_utc = (runs.column(name)[0].as_py() for name in RUNS_SCHEMA.names)
         stored = self._stored(ids)
         is_begun = self._begin(run, runs)
-        changed = _kept(rows.select(HISTORY_SCHEMA.names), _differs(rows, stored))
+        differs = _differs(rows, stored, partial(self._texts, stored))
+        changed = _kept(rows.select(HISTORY_SCHEMA.names), differs)
         self._note(changed, stored, made_utc if is_begun else None)
         newer = stored.filter(pc.greater(stored.column("made_utc"), made_utc))
         rest = _kept(rows, pc.invert(_among(ids, newer)))
@@ -67,6 +69,14 @@ class Upserts:
                 self._ids.add(batch.column("user_id"))
         known = ids.filter(pa.array(self._ids.may_hold(ids)))
         return select_users(table, known, _COMPARED)
+
+    def _texts(self, stored: pa.Table, places: pa.Array) -> pa.Table:
+        """user_id and persona of some of the stored rows, in no order."""
+        row_ids = _flat(stored, "_rowid").take(places).to_pylist()
+        table, names = self._tables[TABLE], ["user_id", "persona"]
+        if not row_ids:
+            return pa.schema([table.schema.field(name) for name in names]).empty_table()
+        return table.take_row_ids(row_ids).select(names).to_arrow()
 
     def _begin(self, run: str, row: pa.Table) -> bool:
         """Note a run; whether all its rows so far are of this object, and whole.
@@ -145,20 +155,33 @@ def _kept(rows: pa.Table, is_kept: pa.Array) -> pa.Table:
     return rows if pc.all(is_kept).as_py() is not False else rows.filter(is_kept)
 
 
-def _differs(rows: pa.Table, stored: pa.Table) -> pa.Array:
+def _differs(rows: pa.Table, stored: pa.Table, texts: Callable[[pa.Array], pa.Table]) -> pa.Array:
     """Which rows are of users that are new, or whose persona or its evidence is another.
 
     A row of a run older than what is stored differs in any case.
+
+    Args:
+        rows: To be written.
+        stored: `_COMPARED` of their users.
+        texts: Gives user_id and persona of some rows of `stored`; long, so of few: evidence that
+            has changed says enough.
     """
     ids = rows.column("user_id")
     if not len(stored):
         return pa.array([True] * len(rows), pa.bool_())
     place = pc.index_in(ids, value_set=_flat(stored, "user_id"))
     same = pc.less_equal(_flat(stored, "made_utc").take(place), rows.column("made_utc"))
-    for name in ("persona", "evidence_hash", "verbalizer"):
-        before = pc.fill_null(_flat(stored, name).take(place), "")
-        same = pc.and_(same, pc.equal(before, pc.fill_null(_flat(rows, name), "")))
-    return pc.invert(pc.fill_null(same, False))
+    for name in ("evidence_hash", "verbalizer"):
+        same = pc.and_(same, _equal(rows, stored, name, place))
+    same = pc.fill_null(same, False)
+    before = texts(place.filter(same).unique())
+    place = pc.index_in(ids, value_set=_flat(before, "user_id"))
+    return pc.invert(pc.fill_null(pc.and_(same, _equal(rows, before, "persona", place)), False))
+
+
+def _equal(rows: pa.Table, stored: pa.Table, name: str, place: pa.Array) -> pa.Array:
+    before = pc.fill_null(_flat(stored, name).take(place), "")
+    return pc.equal(before, pc.fill_null(_flat(rows, name), ""))
 
 
 def _among(ids: pa.ChunkedArray, stored: pa.Table) -> pa.Array:

@@ -24,6 +24,7 @@ from persona.verbalizer import Failed
 from persona.web import messages as m
 from persona.web.config import ApiConfig, read_keys
 from persona.web.guards import Guard, Rate, RateLimit, RefusedError
+from persona.web.lookups import Lookups
 from persona.web.metrics import CONTENT_TYPE, Metrics
 from persona.web.service import Newcomer, PersonaService, UnavailableError
 from pipelines.contract import ContractError
@@ -77,10 +78,11 @@ def build_app(
 
 def add_personas(app: FastAPI, service: PersonaService) -> None:
     """Lookups of one user."""
+    lookups = Lookups(service.rows)
     not_found: Any = {404: {"model": m.ErrorAnswer, "description": "No such user"}}
 
     @app.get("/personas/{user}", responses=not_found, response_model=m.PersonaAnswer)
-    def persona(
+    async def persona(
         user: User,
         as_of: Annotated[
             str | None,
@@ -92,10 +94,11 @@ def add_personas(app: FastAPI, service: PersonaService) -> None:
     ) -> Response:
         """One user's persona with the evidence that its claims cite."""
         if as_of is None:
-            row = service.row(user)
+            row = await lookups.row(user)
         else:
             is_time = as_of.isdecimal() and len(as_of) < 12
-            row = service.row_at(user, int(as_of) if is_time else as_of)
+            when = int(as_of) if is_time else as_of
+            row = await to_thread.run_sync(service.row_at, user, when)
         return Response(_answer(_known(row, user)), media_type="application/json")
 
     @app.get("/personas/{user}/history", responses=not_found)

@@ -101,13 +101,13 @@ class PersonaService:
         """Personas in the store."""
         return self.store().count()
 
-    def row(self, user_id: str) -> dict[str, Any] | None:
-        """The row of one user as it is stored, `persona` and `evidence` in JSON, no vectors."""
-        return self.store().get(user_id, ROW_COLUMNS)
+    def rows(self, user_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Rows by user id as they are stored, `persona` and `evidence` in JSON, no vectors."""
+        return self.store().get_many(user_ids, ROW_COLUMNS)
 
     def persona(self, user_id: str) -> dict[str, Any] | None:
         """The row of one user, `persona` and `evidence` parsed; None if unknown."""
-        row = self.row(user_id)
+        row = self.rows([user_id]).get(user_id)
         return None if row is None else _parsed(row)
 
     def row_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
@@ -125,10 +125,11 @@ class PersonaService:
 
     def similar(self, user_id: str, k: int) -> list[Hit] | None:
         """Other users nearest by z_u; None if the user is unknown."""
-        row = self.store().get(user_id)
+        store = self.store()
+        row = store.get(user_id, ["embedding"])
         if row is None:
             return None
-        hits = self.store().search_vector(row["embedding"], k + 1, column="embedding")
+        hits = store.search_vector(row["embedding"], k + 1, column="embedding")
         return [hit for hit in hits if hit["user_id"] != user_id][:k]
 
     def search(

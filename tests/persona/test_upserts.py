@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from persona.store import PersonaStore
 from persona.store_tables import HISTORY
+from persona.upserts import Upserts
 from tests.persona.test_store import rows
 
 pytestmark = pytest.mark.engine
@@ -100,3 +102,30 @@ def test_a_try_that_failed_is_made_good_by_the_next(
     store.upsert(rows("ann", "bob", summary="Likes jazz.", run="r2", made=2))
     assert told(store) == {"ann": ("r2", "Likes jazz."), "bob": ("r2", "Likes jazz.")}
     assert noted(store) == Counter([("ann", "r1"), ("ann", "r2"), ("bob", "r2")])
+
+
+def test_long_texts_are_read_only_where_evidence_is_the_same(
+    store: PersonaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told_by(evidence: str, run: str, made: int, summary: str) -> pa.Table:
+        made_rows = rows("ann", "bob", summary=summary, run=run, made=made)
+        given = {"evidence_hash": [evidence, "always"], "verbalizer": ["grounded"] * 2}
+        columns = {name: made_rows.column(name) for name in made_rows.column_names} | given
+        return pa.table(columns, schema=made_rows.schema)
+
+    read: list[list[str]] = []
+    texts = Upserts._texts
+
+    def noting(self: Upserts, stored: pa.Table, places: pa.Array) -> pa.Table:
+        found = texts(self, stored, places)
+        read.append(found.column("user_id").to_pylist())
+        return found
+
+    monkeypatch.setattr(Upserts, "_texts", noting)
+    store.upsert(told_by("e1", "r1", 1, "They like neon."))
+    store.upsert(told_by("e2", "r2", 2, "They like neon."))  # ann's evidence alone is another
+    store.upsert(told_by("e2", "r3", 3, "They like jazz."))  # the same evidence, other words
+    assert [sorted(users) for users in read] == [["bob"], ["ann", "bob"]]
+    assert noted(store) == Counter(
+        [("ann", "r1"), ("bob", "r1"), ("ann", "r2"), ("ann", "r3"), ("bob", "r3")]
+    )

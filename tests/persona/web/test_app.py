@@ -294,7 +294,7 @@ def test_what_was_loaded_of_a_run_goes_with_its_store(root: Run, tmp_path: Path)
     PersonaStore.open(path).without([user_id(0)], path.with_name("next"), index_rows=1000)
     path.rename(path.with_name("old"))
     path.with_name("next").rename(path)
-    assert service.row(user_id(0)) is None
+    assert service.rows([user_id(0)]) == {}
     assert service.newcomers is not loaded
 
 
