@@ -250,8 +250,10 @@ class PersonaStore:
             return self._directory
 
     def _sought(self, user_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Rows by the index; their places first, or every long text of rows that no index knows yet
-        would be read to find one."""
+        """Rows by the index: their places first, then what is asked for.
+
+        In one query, every long text of rows that no index knows yet would be read to find one.
+        """
         if not user_ids:
             return {}
         wanted = ", ".join(map(literal, user_ids))
