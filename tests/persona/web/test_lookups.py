@@ -22,7 +22,9 @@ class Store:
         return {user_id: {"user_id": user_id} for user_id in user_ids if user_id != "nobody"}
 
 
-async def looked_up(store: Store, first: str, others: Sequence[str], most: int = 256) -> list[Row]:
+async def looked_up(
+    store: Store, first: str, others: Sequence[str], most: int = 256
+) -> list[Row | BaseException | None]:
     lookups = Lookups(store.read, most)
     tasks = [asyncio.create_task(lookups.row(first))]
     while not store.asked:
@@ -30,15 +32,15 @@ async def looked_up(store: Store, first: str, others: Sequence[str], most: int =
     tasks += [asyncio.create_task(lookups.row(user_id)) for user_id in others]
     await asyncio.sleep(0)
     store.go.set()
-    return await asyncio.gather(*tasks, return_exceptions=True)
+    return list(await asyncio.gather(*tasks, return_exceptions=True))
 
 
 def test_those_that_come_during_a_read_go_together() -> None:
     store = Store()
     found = asyncio.run(looked_up(store, "ann", ["bob", "eve", "bob", "nobody"]))
     assert store.asked == [{"ann"}, {"bob", "eve", "nobody"}]
-    told = [row and row["user_id"] for row in found]
-    assert told == ["ann", "bob", "eve", "bob", None]
+    ann, bob, eve = ({"user_id": user_id} for user_id in ("ann", "bob", "eve"))
+    assert found == [ann, bob, eve, bob, None]
 
 
 def test_no_read_is_of_more_than_it_may_be() -> None:
