@@ -147,10 +147,13 @@ def test_the_commands_are_ones_that_tastegraph_takes(overlay: str, tmp_path: Pat
     """Run as they are, in a place where the dumps are missing: that is all they may complain of."""
     found = commands(rendered(overlay))
     assert len(found) == 2
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "part-00000.parquet").touch()
     for words in found:
         moved = [str(tmp_path / "key") if "pseudonym-key" in w else w for w in words]
         moved[moved.index("--input") + 1] = str(tmp_path / "nowhere")
         moved[moved.index("--root") + 1] = str(tmp_path / "run")
+        moved[moved.index("--archive") + 1] = str(tmp_path / "images")
         result = CliRunner().invoke(command_line.app, moved)
         assert "nowhere" in str(result.exception) and "has no dumps" in str(result.exception)
         settings = [moved[i + 1] for i, word in enumerate(moved) if word == "--set"]
