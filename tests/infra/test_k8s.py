@@ -22,6 +22,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from embed.config import ClipConfig
 from orchestration import __main__ as command_line
 from orchestration import profiles
 from orchestration.dagster.command import Command
@@ -154,6 +155,9 @@ def test_the_commands_are_ones_that_tastegraph_takes(overlay: str, tmp_path: Pat
         moved[moved.index("--input") + 1] = str(tmp_path / "nowhere")
         moved[moved.index("--root") + 1] = str(tmp_path / "run")
         moved[moved.index("--archive") + 1] = str(tmp_path / "images")
+        if "--clip-model" in moved:  # whose weights would be downloaded
+            moved[moved.index("--clip-model") + 1] = ClipConfig().model
+            moved[moved.index("--clip-pretrained") + 1] = ClipConfig().pretrained
         result = CliRunner().invoke(command_line.app, moved)
         assert "nowhere" in str(result.exception) and "has no dumps" in str(result.exception)
         settings = [moved[i + 1] for i, word in enumerate(moved) if word == "--set"]
