@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipelines.repeat import repeated
+
 POLL_S = 5.0
 SLACK_S = 10.0  # For the next attempt, and for clocks that differ.
 
@@ -60,29 +62,23 @@ def outages_told(
         tell: Called once an outage.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stop = threading.Event()
+    told: set[str] = set()
 
-    def repeat() -> None:
-        told: set[str] = set()
-        while not stop.wait(POLL_S):
-            now_utc = time.time()
-            silent = {silence.host: silence for silence in silences(folder, now_utc)}
-            if silent or told:
-                show(", ".join(f"{s.host} silent for {_s(s, now_utc)}" for s in silent.values()))
-            for host in silent.keys() - told:
-                tell(
-                    f"{host} gives no answer; it is waited for, up to "
-                    f"{silent[host].patience_s:.0f} s (embedding.host_outage_s)"
-                )
-            told = set(silent)
+    def look() -> None:
+        now_utc = time.time()
+        silent = {silence.host: silence for silence in silences(folder, now_utc)}
+        if silent or told:
+            show(", ".join(f"{s.host} silent for {_s(s, now_utc)}" for s in silent.values()))
+        for host in silent.keys() - told:
+            tell(
+                f"{host} gives no answer; it is waited for, up to "
+                f"{silent[host].patience_s:.0f} s (embedding.host_outage_s)"
+            )
+        told.clear()
+        told.update(silent)
 
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
+    with repeated(look, POLL_S):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _s(silence: Silence, now_utc: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ from rich.table import Column
 
 from orchestration.manifests import Manifest
 from pipelines.contract import FileProgress
+from pipelines.repeat import repeated
 
 OnProgress = Callable[[float, float | None, str], None]
 LABEL_WIDTH = 24
@@ -200,21 +200,12 @@ class Reporter:
             logs: Folder of their logs.
             run_id: Of the run; lines of others are passed over.
         """
-        ended = threading.Event()
         with self._bars() as bars:
             watch = LogWatch(bars, logs, run_id)
-
-            def look_on() -> None:
-                while not ended.wait(LOOK_EVERY_S):
-                    watch.look()
-
-            looking = threading.Thread(target=look_on, daemon=True)
-            looking.start()
             try:
-                yield
+                with repeated(watch.look, LOOK_EVERY_S):
+                    yield
             finally:
-                ended.set()
-                looking.join()
                 watch.look()
 
     def _bars(self) -> Progress:

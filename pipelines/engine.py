@@ -11,7 +11,6 @@ import shlex
 import shutil
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from pipelines.quiet_beam import (
     beam,
     quiet,
 )
+from pipelines.repeat import repeated
 
 POLL_S = 0.5
 _LOCAL = "DirectRunner"
@@ -167,8 +167,13 @@ def _local_runner(resources: BeamResources, log: Path) -> FnApiRunner:
 def progress_from(folder: Path, run: Run, total: float, unit: str) -> Iterator[None]:
     """Report to the run, while the context is open, the sum of what workers noted in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with _repeated(lambda: run.progress(noted(folder), total, unit)):
+
+    def report() -> None:
+        run.progress(noted(folder), total, unit)
+
+    with repeated(report, POLL_S):
         yield
+    report()
 
 
 @contextmanager
@@ -189,26 +194,8 @@ def file_progress_from(folder: Path, run: Run, total_bytes: int) -> Iterator[Non
                 reading_bytes += file.done_bytes
         run.progress(sum(finished.values()) + reading_bytes, total_bytes, "bytes")
 
-    with _repeated(report):
+    with repeated(report, POLL_S):
         yield
-
-
-@contextmanager
-def _repeated(report: Callable[[], None]) -> Iterator[None]:
-    """Call `report` now and then while the context is open, and once when it closed well."""
-    stop = threading.Event()
-
-    def repeat() -> None:
-        while not stop.wait(POLL_S):
-            report()
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
     report()
 
 
