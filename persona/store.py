@@ -242,12 +242,14 @@ class PersonaStore:
             return directory
         with self._lock:
             seen, count = self._looked_up
-            self._looked_up = (version, count + 1 if seen == version else 1)
-            if self._looked_up[1] <= MANY_LOOKUPS:
-                return None
-            if self._directory is None or self._directory.version != version:
-                self._directory = Directory(self._table)
-            return self._directory
+            count = count + 1 if seen == version else 1
+            self._looked_up = (version, count)
+        if (
+            count != MANY_LOOKUPS + 1
+        ):  # of those who ask meanwhile, one reads; others go by the index
+            return None
+        self._directory = Directory(self._table)
+        return self._directory
 
     def _sought(self, user_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Rows by the index: their places first, then what is asked for.

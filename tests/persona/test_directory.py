@@ -1,4 +1,7 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
@@ -77,3 +80,24 @@ def test_one_lookup_does_not_read_all_ids(tmp_path: Path, monkeypatch: pytest.Mo
     PersonaStore.create(tmp_path, 2, 3).upsert(rows(*NAMES))
     monkeypatch.setattr(store_module, "Directory", lambda _: pytest.fail("all ids were read"))
     assert PersonaStore.open(tmp_path).get(NAMES[7]) is not None
+
+
+def test_others_do_not_wait_for_who_reads_all_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    PersonaStore.create(tmp_path, 2, 3).upsert(rows(*NAMES))
+    store = PersonaStore.open(tmp_path)
+    reading, may_end = Event(), Event()
+
+    def read(table: Any) -> Directory:
+        reading.set()
+        assert may_end.wait(60)
+        return Directory(table)
+
+    monkeypatch.setattr(store_module, "Directory", read)
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(asked_often, store)
+        assert reading.wait(60)
+        assert store.get(NAMES[7]) is not None
+        may_end.set()
+        reader.result()
