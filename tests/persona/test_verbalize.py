@@ -192,7 +192,8 @@ class TestThroughServe:
         monkeypatch.setattr(step, "ROWS_A_REPLICA", 1)
         cpus = int(ray.cluster_resources()["CPU"])
         assert num_replicas(VerbalizeConfig(), told, files) == cpus > 1
-        assert num_replicas(VerbalizeConfig(), told, files, share=0.01) == 1
+        one_row = 1 / EVIDENCE.dataset(run).count_rows()
+        assert num_replicas(VerbalizeConfig(), told, files, share=one_row) == 1
         assert num_replicas(VerbalizeConfig(), PersonaResources(replicas=7), files) == 7
         endpoint = VerbalizeConfig(verbalizer="openai", base_url="http://x", model="m")
         assert num_replicas(endpoint, told, files) == 1
