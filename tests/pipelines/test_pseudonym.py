@@ -86,8 +86,8 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_missing_key_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match=r"nokey.*new_key_file"):
+def test_a_missing_key_says_which_to_name(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"nokey.*not found; name the one .* first run made"):
         Pseudonyms.from_file(tmp_path / "nokey")
 
 
