@@ -87,7 +87,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_says_which_to_name(tmp_path: Path) -> None:
-    with pytest.raises(MissingInputError, match=r"nokey.*not found; name the one .* first run made"):
+    with pytest.raises(MissingInputError, match=r"nokey.*name the one that the first run made"):
         Pseudonyms.from_file(tmp_path / "nokey")
 
 
