@@ -275,9 +275,9 @@ def embed_shards(
         compute=ray.data.ActorPoolStrategy(
             size=min(resources.actors, len(jobs)),
             max_tasks_in_flight_per_actor=2,
+            max_concurrent_calls_per_actor=at_once,
             enable_true_multi_threading=at_once > 1,
         ),
-        max_concurrency=at_once,
         num_cpus=resources.threads_per_actor,
         num_gpus=resources.gpus_per_actor or None,
     )
