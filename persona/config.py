@@ -8,6 +8,7 @@ from pipelines.contract import ConfigError
 
 IDLE_POLICIES = ("keep", "renew")
 VERBALIZERS = ("grounded", "openai", "transformers")
+PATIENCE_S = 120.0  # for an endpoint that answers nothing
 MAX_MIN_USERS = 255  # users of a pair of subreddits are counted in one byte
 MAX_TOKEN_BUDGET = 4096  # ZIPP: gains saturate near 2K tokens, invented details past 8K.
 
@@ -109,7 +110,7 @@ class PersonaResources:
     max_in_flight: int = 64
     batch_users: int = 256
     shard_users: int = 20_000
-    patience_s: float = 120.0
+    patience_s: float = PATIENCE_S
     gpus_per_replica: float = 0.0
     usd_per_m_input: float = 0.0
     usd_per_m_output: float = 0.0

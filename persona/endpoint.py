@@ -20,7 +20,7 @@ from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
-from persona.config import VerbalizeConfig
+from persona.config import PATIENCE_S, VerbalizeConfig
 from persona.errors import EndpointError
 from persona.items import UserEvidence
 from persona.pacing import HopelessError, Pacing, TransientError
@@ -32,7 +32,6 @@ from pipelines.contract import ConfigError
 
 T = TypeVar("T")
 
-PATIENCE_S = 120.0
 TIMEOUT_S = 120.0
 CLIENT_REQUESTS = 16  # of one client: it looks through all its connections at every request
 TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # HTTP statuses

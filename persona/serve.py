@@ -17,8 +17,7 @@ from ray import serve
 from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.handle import DeploymentHandle
 
-from persona.config import PersonaResources, VerbalizeConfig
-from persona.endpoint import PATIENCE_S, EndpointVerbalizer
+from persona.config import PATIENCE_S, PersonaResources, VerbalizeConfig
 from persona.errors import EndpointError
 from persona.grounded import GroundedVerbalizer
 from persona.items import group_users
@@ -71,6 +70,8 @@ def load_verbalizer(
         from persona.local_model import LocalVerbalizer  # slow to import, and an extra
 
         return LocalVerbalizer.load(config)
+    from persona.endpoint import EndpointVerbalizer  # its client takes a second to import
+
     return EndpointVerbalizer.connect(config, max_in_flight, patience_s)
 
 
