@@ -9,6 +9,7 @@ obeys injected text where the script says `obey`: the worst model there is.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 import urllib.request
@@ -252,6 +253,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, chat: ChatServer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.chat = chat
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed: some are, on purpose."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
