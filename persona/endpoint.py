@@ -10,27 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import openai
 from openai import AsyncOpenAI
 from openai.types.chat import ChatCompletion
-from pydantic import ValidationError
 
 from persona.config import PATIENCE_S, VerbalizeConfig
 from persona.errors import EndpointError
 from persona.items import UserEvidence
 from persona.pacing import HopelessError, Pacing, TransientError
-from persona.prompts import SYSTEM_PROMPT, Message, persona_messages, repair_messages
+from persona.prompts import Message, persona_messages
+from persona.replies import T, converse, read_reply, unfenced
 from persona.rewrite import Rewrite, read_rewrite, rewrite_messages, rewrite_schema
 from persona.schema import Persona, persona_json_schema
-from persona.verbalizer import Failed, Failure, Outcome, find_failure
+from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError
-
-T = TypeVar("T")
 
 TIMEOUT_S = 120.0
 CLIENT_REQUESTS = 16  # of one client: it looks through all its connections at every request
@@ -38,8 +36,6 @@ TRANSIENT = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # HTTP sta
 BUSY = frozenset((429, 503, 529))
 MAX_REFUSED_AT_START = 10  # as many refused requests with no reply at all: not the users' fault
 
-_FIELDS = frozenset(("summary", "interests", "aesthetic", "affect", "confidence"))
-_CLAIM_FIELDS = frozenset(("text", "evidence", "facet", "name"))
 _TOO_LONG = ("context length", "context_length", "maximum context", "too many tokens", "too long")
 
 
@@ -219,71 +215,6 @@ class EndpointVerbalizer:
         if any(mark in str(error).lower() for mark in _TOO_LONG):
             return Failed(Failure.TOO_LONG, "evidence is longer than the model's context")
         return Failed(Failure.REFUSED, f"the server refused the request ({_status(error)})")
-
-
-REPAIRABLE = frozenset(Failure) - {
-    Failure.TOO_LONG,
-    Failure.REFUSED,
-    Failure.UNANSWERED,
-    Failure.NOTHING_TO_SAY,
-}
-
-
-async def converse(
-    messages: list[Message],
-    ask: Callable[[list[Message]], Awaitable[tuple[str, Failed | None]]],
-    read: Callable[[str], T | Failed],
-    spent: Counter[str],
-) -> T | Failed:
-    """What `read` makes of a model's reply, or of the one repair that a refused reply is given.
-
-    Args:
-        messages: Of the request.
-        ask: The reply to messages, or why there is none to read.
-        read: What the reply says, or why it is refused.
-        spent: Counts the repair.
-    """
-    reply, failed = await ask(messages)
-    outcome = failed or read(reply)
-    if isinstance(outcome, Failed) and outcome.reason in REPAIRABLE:
-        spent["repairs"] += 1
-        reply, failed = await ask(repair_messages(messages, reply, outcome.detail))
-        outcome = failed or read(reply)
-    return outcome
-
-
-def read_reply(reply: str, user: UserEvidence) -> Outcome:
-    """The persona in a reply, or why it is refused. Details hold no text of the reply."""
-    try:
-        persona = Persona.model_validate_json(unfenced(reply))
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            return Failed(Failure.INVALID_JSON, "not a JSON object")
-        path = ".".join(map(_known, first["loc"]))
-        return Failed(Failure.SCHEMA, f"{path or 'object'}: {first['type']}, {_told(first)}")
-    if persona.demographics:
-        return Failed(Failure.SCHEMA, "demographics: not in the schema")
-    return find_failure(persona, user, SYSTEM_PROMPT) or persona
-
-
-def _told(problem: Any) -> str:
-    """Our own and pydantic's messages name the expectation; extra fields would name the input."""
-    return "not in the schema" if problem["type"] == "extra_forbidden" else str(problem["msg"])
-
-
-def _known(part: int | str) -> str:
-    if isinstance(part, int) or part in _FIELDS or part in _CLAIM_FIELDS:
-        return str(part)
-    return "(unknown field)"
-
-
-def unfenced(reply: str) -> str:
-    """The reply without a Markdown fence, which servers without constrained decoding add."""
-    text = reply.strip()
-    if text.startswith("```") and text.endswith("```"):
-        return text[3:-3].removeprefix("json").strip()
-    return text
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from persona.config import VerbalizeConfig
-from persona.endpoint import converse, read_reply
 from persona.items import UserEvidence
 from persona.prompts import Message, persona_messages
+from persona.replies import converse, read_reply
 from persona.schema import persona_json_schema
 from persona.verbalizer import Failed, Failure, Outcome
 from pipelines.contract import ConfigError

@@ -9,11 +9,11 @@ import pytest
 from persona import evidence
 from persona.config import EvidenceConfig, PersonaResources
 from persona.demographics import age_band, stated, tells
-from persona.endpoint import read_reply
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
 from persona.items import Item, UserEvidence, group_users
 from persona.prompts import persona_messages
+from persona.replies import read_reply
 from persona.schema import Claim, Persona, persona_json_schema
 from persona.tables import EVIDENCE
 from persona.verbalizer import Failed, Failure, find_failure, outcome_tables, with_demographics
