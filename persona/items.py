@@ -21,7 +21,6 @@ TAG = "tag"
 IMAGE = "image"
 NEIGHBOUR = "neighbour"
 DEMOGRAPHIC = "demographic"  # shown to no model
-KINDS = (SUBREDDIT, SNIPPET, TAG, IMAGE, NEIGHBOUR, DEMOGRAPHIC)
 
 _HASHED = ("evidence_id", "kind", "subreddit", "facet", "text", "weight", "inferred")
 _NOT_SLUG = re.compile(r"[^a-z0-9]+")

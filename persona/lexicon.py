@@ -37,7 +37,6 @@ _PHRASE_HEADS = frozenset(_PHRASES)
 USUAL = {name: float(trait["usual"]) for name, trait in _AFFECT.items()}  # type: ignore[arg-type]
 MIN_TRAIT_SHARE = 0.15
 TRAITS = tuple(_AFFECT)
-THEMES = tuple(_THEMES)
 
 
 @dataclass(frozen=True, slots=True)

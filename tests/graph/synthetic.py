@@ -8,7 +8,6 @@ the taste of their user three times out of four. So counts mislead, and content 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -355,12 +354,3 @@ def _features(world: World) -> dict[str, pa.Array]:
         "num_images": pa.array(counts, pa.int32()),
         "num_users": pa.array(posters, pa.int32()),
     }
-
-
-def publish_staged(run: Run, folder: Path) -> None:
-    """Move what a step staged to where readers look, as the runner does."""
-    assert run.staging is not None
-    for output in run.staging.iterdir():
-        target = folder / output.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        output.rename(target)

@@ -36,7 +36,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 WORLD = WorldConfig(users=120, image_size=64, active_share=0.5)
 FIRST, SECOND, NEW = WORLD.months
 FAST = ("train.epochs=2", "train.ablations=", "evaluate.permutations=50")
-GLOBAL = tuple(step.name for step in FLOW if not step.monthly)
 
 
 def with_dumps(base: Profile, folder: Path) -> Profile:
