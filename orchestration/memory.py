@@ -1,8 +1,9 @@
-"""Peak memory of a step: this process and all its children, sampled."""
+"""Peak memory of a process and all its children, sampled."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,10 +17,15 @@ class PeakMemory:
 
     Proportional, so that memory shared between processes (Ray's object store, mapped graphs) is
     counted once.
+
+    Args:
+        pid: Root of the tree; None: this process.
+        every_s: Between two samples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int | None = None, every_s: float = SAMPLE_S) -> None:
         self.peak_bytes = 0
+        self._root, self._every_s = psutil.Process(pid), every_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -37,12 +43,12 @@ class PeakMemory:
         self._thread.join()
 
     def _sample(self) -> None:
-        tree = psutil.Process()
-        while True:
-            processes = [tree, *tree.children(recursive=True)]
-            self.peak_bytes = max(self.peak_bytes, sum(pss_bytes(p.pid) for p in processes))
-            if self._stop.wait(SAMPLE_S):
-                return
+        with suppress(psutil.NoSuchProcess):
+            while True:
+                processes = [self._root, *self._root.children(recursive=True)]
+                self.peak_bytes = max(self.peak_bytes, sum(pss_bytes(p.pid) for p in processes))
+                if self._stop.wait(self._every_s):
+                    return
 
 
 def pss_bytes(pid: int) -> int:

@@ -15,8 +15,6 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestration.bench.decoding import decode_speeds, mixed_per_second
+from orchestration.bench.embed_http import run as bench_http
 from orchestration.bench.embedding import Encoder, random_weights, write_archive, write_media
 from orchestration.bench.kills import kill_again_and_again
 from orchestration.bench.measure import measure
@@ -86,10 +85,9 @@ def main(
             num_kills = QUICK_KILLS if quick else NUM_KILLS
             result["kills"] = kill_again_and_again(bodies, num_kills, seed, work / "kills")
         _save(result, out)
-    if "http" in parts and find_spec("orchestration.bench.embed_http"):
-        http = import_module("orchestration.bench.embed_http")
+    if "http" in parts:
         with console.status("HTTP"):
-            result["http"] = http.run(QUICK_HTTP if quick else NUM_HTTP, quick)
+            result["http"] = bench_http(QUICK_HTTP if quick else NUM_HTTP, quick)
         _save(result, out)
     console.print(result_table(result))
     shutil.rmtree(work, ignore_errors=True)

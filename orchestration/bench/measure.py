@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import psutil
-
-from orchestration.memory import pss_bytes
+from orchestration.memory import PeakMemory
 
 SAMPLE_S = 0.1
 
@@ -43,41 +40,16 @@ def measure(command: Sequence[str] | str) -> Measured:
     """
     words = ["bash", "-o", "pipefail", "-c", command] if isinstance(command, str) else command
     start = time.perf_counter()
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        peak = _Peak(process.pid)
+    with (
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        PeakMemory(process.pid, SAMPLE_S) as memory,
+    ):
         output, errors = process.communicate()
         seconds = time.perf_counter() - start
-        peak_rss_bytes = peak.stop()
     if process.returncode:
         raise FailedCommandError(
             f"{' '.join(words)!r} ended with status {process.returncode}:\n{errors[-2_000:]}"
         )
-    return Measured(output=output, seconds=seconds, peak_rss_bytes=peak_rss_bytes)
-
-
-class _Peak:
-    """Samples a process and all below it in a thread, until stopped."""
-
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
-        self._bytes = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> int:
-        self._stop.set()
-        self._thread.join()
-        return self._bytes
-
-    def _sample(self) -> None:
-        while True:
-            try:
-                tree = [self._root, *self._root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            self._bytes = max(self._bytes, sum(pss_bytes(process.pid) for process in tree))
-            if self._stop.wait(SAMPLE_S):
-                return
+    return Measured(output=output, seconds=seconds, peak_rss_bytes=memory.peak_bytes)

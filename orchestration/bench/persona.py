@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -39,7 +38,7 @@ from persona.config import PersonaResources, VerbalizeConfig
 from persona.endpoint import PERSONA_FORMAT, EndpointVerbalizer
 from persona.erasure import erase_user, find_traces
 from persona.grounded import verbalize_user
-from persona.items import UserEvidence, evidence_table
+from persona.items import SUBREDDIT, Item, UserEvidence, evidence_table
 from persona.prompts import persona_messages
 from persona.schema import Persona
 from persona.store import PersonaStore
@@ -88,10 +87,10 @@ def main(
 
 def bench_grounded(work: Path, quick: bool) -> Figures:
     """Personas a second by two processes at once, and what share of them is valid."""
-    count, processes = (4_000, 2) if quick else (40_000, 2)
-    edges = [count * place // processes for place in range(processes + 1)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        done = pool.starmap(_grounded, pairwise(edges), chunksize=1)
+    count = 4_000 if quick else 40_000
+    halves = ((0, count // 2), (count // 2, count))
+    with multiprocessing.get_context("spawn").Pool(len(halves)) as pool:
+        done = pool.starmap(_grounded, halves, chunksize=1)
     valid = sum(number for _, number in done)
     rate = count / max(seconds for seconds, _ in done)
     return {"personas_per_s": rate, "schema_valid_share": valid / count}
@@ -332,11 +331,7 @@ def bench_injection(work: Path, quick: bool) -> Figures:
     clean = verbalize_user(user, 0)
     suite = injections()
     moved = [i for i in suite if has_effect(i, verbalize_user(with_injection(user, i), 0), clean)]
-    obey = (
-        made_up_user(1)
-        .items[0]
-        .__class__("s:script_obey", "subreddit", "script_obey", None, "script_obey", 0.9, 11, False)
-    )
+    obey = Item("s:script_obey", SUBREDDIT, "script_obey", None, "script_obey", 0.9, 11, False)
     texts = [i for i in suite if i.place != "subreddit"]
     told = [
         UserEvidence(f"u{n}", (obey, *with_injection(user, i).items)) for n, i in enumerate(texts)
