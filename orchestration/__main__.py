@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from orchestration import profiles
 from orchestration.approve import QualityError
-from orchestration.commands import SAMPLE_ROOT, run_at, show_plan, show_status
+from orchestration.commands import KEY_FILE, SAMPLE_ROOT, Root, run_at, show_plan, show_status
 from orchestration.commands import forget as forget_command
 from orchestration.commands import graph as graph_commands
 from orchestration.commands import persona as persona_commands
@@ -24,12 +24,12 @@ from orchestration.flow import FLOW
 from orchestration.manifests import published
 from orchestration.progress import Reporter
 from orchestration.runner import How
+from orchestration.sample.config import WorldConfig
 from persona.tables import PERSONA_STORE
 from pipelines.contract import ConfigError, ContractError, MissingInputError, WorkerLostError
 from pipelines.contract import Run as RunAt
 
 DUMPS_ROOT = Path("runs/dumps")
-KEY_FILE = Path("~/.config/tastegraph/key")
 EMBED = "embed_images"
 INTERRUPTED = 130  # by Ctrl-C, as typer exits
 # A path that was given cannot be used as it is.
@@ -50,7 +50,6 @@ app.command()(graph_commands.import_graph)
 app.command()(graph_commands.evaluate)
 app.command()(graph_commands.embed_user)
 
-Root = Annotated[Path, typer.Option("--root", help="Folder of the run: tables, store, report.")]
 Only = Annotated[
     list[str] | None, typer.Option("--only", help=f"Run this step alone (repeatable): {STEPS}.")
 ]
@@ -143,7 +142,7 @@ def sample(
     world = root.with_name(root.name + "_world")
     profile = profiles.override(profiles.local_sample(root, world, seed), settings or ())
     how = _how(only, force, months, parallel, wait)
-    config = profiles.sample_world(users, seed)
+    config = WorldConfig(users=users, seed=seed)
     with reporter.step("sample_world") as shown:
         made = ensure_world(config, world, shown.progress)
     reporter.note("sample_world", f"{'made' if made else 'kept'}: {world}")
@@ -268,10 +267,10 @@ def rollback(
     The next run that makes other personas is published as ever.
     """
     from orchestration.publishing import roll_back
-    from orchestration.runner import Waiting, lock
+    from orchestration.runner import lock
 
     run_here = run_at(root)
-    with lock(root, waiting=Waiting(Reporter(Console())) if wait else None):
+    with lock(root, waiting=Reporter(Console()) if wait else None):
         name = roll_back(PERSONA_STORE, run_here, to)
     Console().print(f"readers see {name}", highlight=False)
 

@@ -1,4 +1,4 @@
-"""What the evaluation is told."""
+"""What the steps evaluate and approve are told."""
 
 from __future__ import annotations
 

@@ -49,8 +49,9 @@ Metrics = dict[str, Any]
 MAP_FILE = "user_map.parquet"
 
 TFIDF = ("tfidf_items", "tfidf_users")
-# Each is compared with all others. Ids are hashes, so the first in their order are a fair sample.
+# Ids are hashes, so the first in their order are a fair sample.
 MAX_MEASURED_USERS = 100_000  # parsed personas of millions fit no machine
+# Each of these is compared with all others.
 MAX_RECALL_USERS = 2000
 MAX_TESTED_USERS = 4000
 

@@ -55,14 +55,9 @@ class Manifest:
     run_id: str = ""
     finished_utc: int = 0
 
-    @staticmethod
-    def location(run: Run, step: str, month: str) -> Path:
-        """The manifest file of a step and month."""
-        return run.manifest(step, month)
-
     def write(self, run: Run) -> None:
         """Write the manifest, whole or not at all."""
-        path = self.location(run, self.step, self.month)
+        path = run.manifest(self.step, self.month)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".json.tmp")
         temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True))

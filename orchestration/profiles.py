@@ -7,7 +7,7 @@ Configs say what is computed, resources how.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -15,7 +15,6 @@ from embed.config import ClipConfig, EmbedConfig, EmbedResources, ProductsConfig
 from graph.config import GraphConfig, GraphResources, InferConfig, TrainConfig
 from orchestration.config import ApproveConfig, EvaluateConfig
 from orchestration.flow import FLOW
-from orchestration.sample.config import WorldConfig
 from persona.config import EvidenceConfig, PersonaResources, StoreConfig, VerbalizeConfig
 from pipelines.config import BeamResources, IngestConfig, InteractionsConfig
 from pipelines.contract import ConfigError
@@ -70,7 +69,7 @@ class Profile:
     training: GraphResources = GraphResources()
     serving: PersonaResources = PersonaResources()
     ray_address: str = ""
-    object_store_bytes: int = field(default=1 << 30)
+    object_store_bytes: int = 1 << 30
     keep: tuple[str, ...] = ()
     usd_per_hour: float = 0.0
 
@@ -213,11 +212,6 @@ def with_clip(profile: Profile, model: str, pretrained: str) -> Profile:
 def kept(profile: Profile, keep_encoder: bool) -> Profile:
     """The profile, with the encoder kept while nothing but data changed if so wanted."""
     return replace(profile, keep=("train_gat",)) if keep_encoder else profile
-
-
-def sample_world(users: int, seed: int) -> WorldConfig:
-    """The sample world of a size and seed."""
-    return WorldConfig(users=users, seed=seed)
 
 
 def override(profile: Profile, assignments: Iterable[str]) -> Profile:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestration.flow import Step, step_named
-from orchestration.manifests import Manifest, content, is_read
+from orchestration.manifests import content, is_read
 from orchestration.plan import Task
 from pipelines.contract import Artifact, MissingInputError, Run
 
@@ -23,7 +23,7 @@ VERSION_TIME = "%Y%m%dT%H%M%S%f"
 
 def publish(task: Task, run: Run) -> tuple[int, dict[str, str]]:
     """Move what the step staged into place; return the bytes, and content hashes by output."""
-    Manifest.location(run, task.step.name, task.key).unlink(missing_ok=True)
+    run.manifest(task.step.name, task.key).unlink(missing_ok=True)
     total, hashes = 0, {}
     for output in task.step.writes:
         source = run.staged(output)

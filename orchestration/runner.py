@@ -95,7 +95,7 @@ def run_profile(profile: Profile, reporter: Reporter, how: How = How()) -> list[
         if month not in dumps:
             raise MissingInputError(f"no dumps of month {month!r}; there are {', '.join(dumps)}")
     log = RunLog(run.root, new_run_id())
-    waiting = Waiting(reporter) if how.wait else None
+    waiting = reporter if how.wait else None
     locked = lock(run.root, log.run_id, shared=bool(how.months), waiting=waiting)
     with disk_errors(run.root), locked, _recorded(run, log):
         log.event(runlog.STARTED, profile=profile.name, pid=os.getpid(), **asdict(how))
@@ -223,7 +223,7 @@ def run_month(
     """
     run = Run(root=profile.root, month=month)
     finished = []
-    waiting = Waiting(reporter) if how.wait else None
+    waiting = reporter if how.wait else None
     with lock(run.root, log.run_id, month=month, waiting=waiting):
         for step in FLOW:
             if step.monthly and how.takes(step.name):
@@ -305,16 +305,6 @@ def clear_staging(task: Task, root: Path, keep: Path | None) -> None:
             shutil.rmtree(folder)
 
 
-class Waiting:
-    """Says once that a run waits for another."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-
-    def __call__(self, busy: Exception) -> None:
-        self._reporter.note("waiting", str(busy))
-
-
 @contextmanager
 def lock(
     root: Path,
@@ -322,7 +312,7 @@ def lock(
     *,
     month: str = "",
     shared: bool = False,
-    waiting: Waiting | None = None,
+    waiting: Reporter | None = None,
 ) -> Iterator[None]:
     """Hold the root for this process, or one month of it; the kernel lets go of it in any end.
 
@@ -331,7 +321,7 @@ def lock(
         run_id: Told to whom finds it held.
         month: Of it alone; whoever holds one holds the root, too, maybe with others.
         shared: Beside others who hold single months.
-        waiting: Told of the other process before waiting for it; None: refuse.
+        waiting: Tells that another process is waited for; None: refuse.
 
     Raises:
         RunLockedError: Another process holds it.
@@ -342,7 +332,7 @@ def lock(
         f"another run is under way in {what}{holder(file)}; wait for it with --wait, or choose "
         "another --root"
     )
-    on_wait = None if waiting is None else lambda: waiting(busy)
+    on_wait = None if waiting is None else lambda: waiting.note("waiting", str(busy))
     with held(file, busy, shared=shared, on_wait=on_wait):
         now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
         told = {"pid": os.getpid(), "host": socket.gethostname(), "run": run_id, "since": now}

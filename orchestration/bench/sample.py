@@ -19,6 +19,7 @@ from orchestration.engines import quiet_engines
 from orchestration.progress import Reporter
 from orchestration.report import write_report
 from orchestration.runner import run_profile
+from orchestration.sample.config import WorldConfig
 from orchestration.worlds import ensure_world
 
 BENCH = Path("runs/bench")
@@ -71,7 +72,7 @@ def measure(seed: int, users: int, console: Console) -> dict[str, Any]:
     """The metrics of one seed's run; what is done already is not run again."""
     root = BENCH / f"sample_seed{seed}"
     world = root.with_name(root.name + "_world")
-    ensure_world(profiles.sample_world(users, seed), world)
+    ensure_world(WorldConfig(users=users, seed=seed), world)
     profile = profiles.local_sample(root, world, seed)
     run_profile(profile, Reporter(console))
     write_report(profile)

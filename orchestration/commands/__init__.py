@@ -6,7 +6,9 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +28,8 @@ from pipelines.dumps import discover
 from pipelines.pseudonym import Pseudonyms
 
 SAMPLE_ROOT = Path("runs/local_sample")
+KEY_FILE = Path("~/.config/tastegraph/key")
+Root = Annotated[Path, typer.Option("--root", help="Folder of the run: tables, store, report.")]
 ID = re.compile(r"[a-z2-7]{16}")
 FIGURES = ("rows in", "rows out", "rejected", "dropped", "s", "rows/s", "GiB")
 

@@ -9,12 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.commands import ID, SAMPLE_ROOT, plain_name, pseudonyms_of
+from orchestration.commands import ID, KEY_FILE, SAMPLE_ROOT, plain_name, pseudonyms_of
 from orchestration.progress import Reporter
-from orchestration.runner import Waiting, lock
+from orchestration.runner import lock
 from pipelines.contract import ConfigError, MissingInputError
-
-KEY_FILE = Path("~/.config/tastegraph/key")
 
 
 def forget(
@@ -51,7 +49,7 @@ def forget(
     add_tombstone(key_file, user_id)
     console = Console()
     for folder in roots:
-        with lock(folder, waiting=Waiting(Reporter(console)) if wait else None):
+        with lock(folder, waiting=Reporter(console) if wait else None):
             erased = erase_user(folder, user_id, archive or ())
         table = Table("erased from", "rows")
         for where, rows in erased.removed.items():

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.commands import SAMPLE_ROOT, run_at
+from orchestration.commands import SAMPLE_ROOT, Root, run_at
 from pipelines import contract
 from pipelines.contract import ConfigError, Run
 
@@ -30,7 +30,6 @@ TAGS_A_FACET = 2
 REMOVED = 2
 MAX_IMAGE_USERS = 20_000  # Each is compared with all others; ids are hashes, so a fair sample.
 WORK = ".evaluate-"
-Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
 
 
 def import_graph(

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from orchestration.commands import ID, SAMPLE_ROOT, plain_name, pseudonyms_of, run_at
+from orchestration.commands import ID, SAMPLE_ROOT, Root, plain_name, pseudonyms_of, run_at
 from persona.schema import Persona
 from pipelines.contract import ConfigError, MissingInputError, Run
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Read personas: show one, or search them all.", no_args_is_help=True)
 
-Root = Annotated[Path, typer.Option("--root", help="Folder of the run.")]
 User = Annotated[str, typer.Argument(help="A user_id; or a name, with --key-file.")]
 KeyFile = Annotated[
     Path | None, typer.Option(help="Secret of the pseudonyms: USER is a Reddit name then.")

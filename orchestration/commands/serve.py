@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from orchestration.commands import SAMPLE_ROOT
 from pipelines.contract import ConfigError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def serve(
     root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of the run; default runs/local_sample.")
+        Path | None, typer.Option("--root", help=f"Folder of the run; default {SAMPLE_ROOT}.")
     ] = None,
     settings: Annotated[
         Path | None, typer.Option("--config", help="Settings file: sections `api`, `verbalize`.")
@@ -41,7 +42,7 @@ def serve(
     sections: dict[str, dict[str, Any]] = read_file(settings) if settings else {}
     given = {"root": root and str(root), "host": host, "port": port, "archive": archive}
     given["keys_file"] = keys_file
-    api = {"root": "runs/local_sample", **sections.get("api", {})}
+    api = {"root": str(SAMPLE_ROOT), **sections.get("api", {})}
     api |= {name: value for name, value in given.items() if value is not None}
     if api.get("archive"):
         from embed.archive import archive_files

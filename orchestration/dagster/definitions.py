@@ -19,7 +19,7 @@ from orchestration.dagster.assets import flow_assets
 from orchestration.dagster.command import Command
 from orchestration.flow import FLOW
 from orchestration.manifests import dump_identity
-from orchestration.profiles import sample_world
+from orchestration.sample.config import WorldConfig
 from pipelines.contract import MissingInputError
 from pipelines.dumps import UNDATED
 
@@ -167,7 +167,7 @@ def served() -> dg.Definitions:
 def first_month(command: Command) -> str:
     """Of the dumps that are there; where none is there yet, the first that a dump can have."""
     if command.words[0] == "sample":
-        return sample_world(users=60, seed=0).months[0]
+        return WorldConfig().months[0]
     try:
         found = command.dumps()
     except MissingInputError:

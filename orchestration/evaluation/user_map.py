@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from orchestration.evaluation.taste import Floats, matrix
+from orchestration.evaluation.taste import Floats, matrix, unit
 from orchestration.evaluation.truth import Truth
 
 MIN_STAYING = 0.5  # share of the users on a map; of fewer a new one is drawn
@@ -30,8 +30,7 @@ def user_map(
 
     Source: van der Maaten and Hinton 2008, Visualizing Data using t-SNE.
     """
-    chosen = users.sort("user_id").head(max_users) if len(users) > max_users else users
-    chosen = chosen.sort("user_id")
+    chosen = users.sort("user_id").head(max_users)
     vectors_UD = matrix(chosen["clip_embedding"])
     vectors_UD = vectors_UD - vectors_UD.mean(axis=0)
     place_UX = _staying(chosen["user_id"], vectors_UD, last)
@@ -58,8 +57,8 @@ def _staying(ids: pl.Series, vectors_UD: Floats, last: pl.DataFrame | None) -> F
     if known_U.mean() < MIN_STAYING or not known_U.any():
         return None
     place_UX = found.select("x", "y").to_numpy().astype(np.float32)
-    unit_UD = vectors_UD / np.maximum(np.linalg.norm(vectors_UD, axis=1, keepdims=True), 1e-9)
-    nearest_N = np.argmax(unit_UD[~known_U] @ unit_UD[known_U].T, axis=1)
+    # The rows that are looked up need no unit length: it changes nothing about which is nearest.
+    nearest_N = np.argmax(vectors_UD[~known_U] @ unit(vectors_UD[known_U]).T, axis=1)
     place_UX[~known_U] = place_UX[known_U][nearest_N]
     return place_UX
 

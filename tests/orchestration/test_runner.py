@@ -22,7 +22,6 @@ from orchestration.runner import (
     DiskFullError,
     How,
     RunLockedError,
-    Waiting,
     disk_errors,
     lock,
     run_profile,
@@ -143,7 +142,7 @@ def test_an_error_that_is_its_own_cause_stays_what_it_is(tmp_path: Path) -> None
 def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     ran(task(run, NumbersConfig()), run)
-    Manifest.location(run, "numbers", "all").write_text("{")
+    run.manifest("numbers", "all").write_text("{")
     with pytest.raises(ValueError, match="delete it to run the step again"):
         published(run, "numbers")
 
@@ -151,7 +150,7 @@ def test_a_damaged_manifest_says_what_to_do(tmp_path: Path) -> None:
 def test_a_manifest_that_goes_while_they_are_read_is_not_there(tmp_path: Path) -> None:
     run = Run(root=tmp_path)
     kept = ran(task(run, NumbersConfig()), run)
-    gone = Manifest.location(run, "numbers", "2019-08")
+    gone = run.manifest("numbers", "2019-08")
     gone.symlink_to(tmp_path / "gone")  # listed, but not there when it is opened
     assert published(run, "numbers") == {"all": kept}
 
@@ -212,7 +211,7 @@ def test_a_second_run_waits_if_told_to(tmp_path: Path) -> None:
     with holding(tmp_path) as holder:
         assert holder.stdin is not None
         threading.Timer(0.5, holder.stdin.close).start()
-        with lock(tmp_path, waiting=Waiting(Reporter(Console(file=shown, width=200)))):
+        with lock(tmp_path, waiting=Reporter(Console(file=shown, width=200))):
             assert holder.wait(timeout=10) == 0
     assert "another run is under way" in shown.getvalue()
 

@@ -68,7 +68,7 @@ def test_a_key_that_the_run_was_not_made_with_is_told_so(root: Path, tmp_path: P
     right, wrong = new_key_file(tmp_path / "right"), new_key_file(tmp_path / "wrong")
     made = replace(manifest("2020-01"), depends={"config": {"key_file": identity(right)}})
     made.write(Run(root=root))
-    path = made.location(Run(root=root), "ingest", "2020-01")
+    path = Run(root=root).manifest("ingest", "2020-01")
     try:
         for command in ("show", "history"):
             words = (command, "u/somebody", "--root", str(root), "--key-file")
