@@ -34,28 +34,20 @@ WEEK_S = 7 * 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What was planted.
+    """What was drawn.
 
-    Axes: U users, S subreddits, K facets, T tastes.
+    Axes: M images, D of CLIP.
 
     Args:
-        taste_values: int [T, K]: the tag a taste fixes in each facet, -1 where it fixes none.
-        user_taste: int [U].
-        own: For each user, its own-taste subreddits (names).
         user_ids, subreddits: Names.
-        has_images: bool [U]: posted any.
         image_vectors: float [M, D], unit, in the order of `image_user`.
         image_user, image_subreddit: int [M].
         image_heldout: bool [M].
         tags: float [facets' tags, D], unit text vectors; `tag_facet` says whose.
     """
 
-    taste_values: npt.NDArray[np.int64]
-    user_taste: npt.NDArray[np.int64]
-    own: list[set[str]]
     user_ids: list[str]
     subreddits: list[str]
-    has_images: npt.NDArray[np.bool_]
     image_vectors: Floats
     image_user: npt.NDArray[np.int64]
     image_subreddit: npt.NDArray[np.int64]
@@ -123,7 +115,7 @@ def make_world(
     taste_of = np.array([i // 4 for i in range(num_taste)] + [-1] * (mixed + hubs))
     user_taste = rng.integers(0, tastes, size=users)
     names = sorted(f"{value:016x}" for value in rng.integers(0, 2**62, size=users))
-    actions, own, visited = _activity(rng, user_taste, taste_of, num_taste, mixed, hubs)
+    actions, visited = _activity(rng, user_taste, taste_of, num_taste, mixed, hubs)
     house = painter.values(np.full((hubs, len(FACETS)), -1))
     image_user, image_subreddit, values = _images(
         rng, painter, user_taste, taste_values, taste_of, visited, house, num_taste + mixed
@@ -131,12 +123,8 @@ def make_world(
     fixed = np.full((len(subreddits), len(FACETS)), -1)
     fixed[:num_taste] = taste_values[taste_of[:num_taste]]
     return World(
-        taste_values=taste_values,
-        user_taste=user_taste,
-        own=[{subreddits[s] for s in row} for row in own],
         user_ids=names,
         subreddits=subreddits,
-        has_images=np.bincount(image_user, minlength=users) > 0,
         image_vectors=painter.images(values, image_subreddit),
         image_user=image_user,
         image_subreddit=image_subreddit,
@@ -167,9 +155,9 @@ def _activity(
     num_taste: int,
     mixed: int,
     hubs: int,
-) -> tuple[list[tuple[int, int, int, int, int]], list[list[int]], list[list[int]]]:
-    """(user, subreddit, time, is_submission, score) of every action; own and all subreddits."""
-    actions, own, visited = [], [], []
+) -> tuple[list[tuple[int, int, int, int, int]], list[list[int]]]:
+    """(user, subreddit, time, is_submission, score) of every action; subreddits of each user."""
+    actions, visited = [], []
     popularity = rng.dirichlet(np.full(hubs, 3.0))
     for user, taste in enumerate(user_taste):
         hub = num_taste + mixed + rng.choice(hubs, rng.integers(2, 5), replace=False, p=popularity)
@@ -192,9 +180,8 @@ def _activity(
             for time in times:
                 posted, score = int(rng.random() < 0.2), int(rng.geometric(0.2))
                 actions.append((user, s, START_UTC + int(time), posted, score))
-        own.append([int(s) for s in mine])
         visited.append(list(counts))
-    return actions, own, visited
+    return actions, visited
 
 
 def _images(
