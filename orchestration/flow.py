@@ -73,7 +73,7 @@ FLOW = (
         reads=(),
         writes=(SUBMISSIONS, COMMENTS, MEDIA, REJECTS),
         monthly=True,
-        version=2,
+        version=3,
     ),
     Step(
         name="interactions",

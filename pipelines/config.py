@@ -32,7 +32,8 @@ class IngestConfig:
         key_file: File with the secret key of the user pseudonyms; at least 16 bytes. It lies
             outside the data, and whoever has both can name the users.
         over_18: What becomes of submissions marked not safe for work.
-        on_corrupt: A truncated or corrupt file fails the month, or keeps what is whole.
+        on_corrupt: A truncated or corrupt file fails the month, or keeps what is whole, before and
+            behind what is damaged.
         bots: Further author names to leave out, beside the built-in list.
         max_text_chars: Longer titles, selftexts and bodies are cut there.
     """

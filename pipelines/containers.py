@@ -11,14 +11,14 @@ import sys
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipelines.decoders import BrokenError, Bytes, Source, source_of
+from pipelines.decoders import ZSTD_MAGIC, BrokenError, Bytes, Source, source_of
 from pipelines.native.scan import count_newlines
 from pipelines.zst_blocks import BlocksSource
 
@@ -32,9 +32,8 @@ MAX_LINE_BYTES = 64 << 20
 _SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
 _SUFFIXES = {".zst": "zst", ".zst_blocks": "zst_blocks", ".xz": "xz", ".bz2": "bz2", ".gz": "gz"}
 _PLAIN_SUFFIXES = (".ndjson", ".jsonl", ".json", "")
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _MAGIC = {
-    _ZSTD_MAGIC: "zst",
+    ZSTD_MAGIC: "zst",
     b"\xfd7zXZ\x00": "xz",
     b"BZh": "bz2",
     b"\x1f\x8b": "gz",
@@ -43,44 +42,66 @@ _NEWLINE = ord("\n")
 _UTF8_BOM = b"\xef\xbb\xbf"
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A span of a dump that could not be read.
+
+    Args:
+        cause: What is wrong there.
+        offset_bytes: Where in the file it begins, compressed bytes from its start.
+        end_bytes: Where reading went on; None where nothing that can be read was found behind it.
+        lines_before: Whole lines of the file that were delivered before it.
+    """
+
+    cause: str
+    offset_bytes: int
+    end_bytes: int | None
+    lines_before: int
+
+    @property
+    def place(self) -> str:
+        """The bytes that it spans."""
+        begin = self.offset_bytes
+        return f"byte {begin}" if self.end_bytes is None else f"bytes {begin} to {self.end_bytes}"
+
+
 class CorruptDumpError(ValueError):
-    """A dump is cut short or damaged; what came before the damage was delivered.
+    """A dump is cut short or damaged; what is whole, as far as it was asked for, was delivered.
 
     Args:
         path: The file.
-        offset_bytes: Where in the file, compressed bytes from its start.
-        lines_saved: Whole lines delivered before.
-        cause: What is wrong there.
+        damages: In order of the file; the first one alone where nothing behind it was asked for.
+        lines_saved: Whole lines delivered.
         others: Further files of the month that are cut or damaged.
     """
 
     def __init__(
         self,
         path: str,
-        offset_bytes: int,
+        damages: tuple[Damage, ...],
         lines_saved: int,
-        cause: str,
         others: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(path, offset_bytes, lines_saved, cause, others)
+        super().__init__(path, damages, lines_saved, others)
         self.path = path
-        self.offset_bytes = offset_bytes
+        self.damages = damages
         self.lines_saved = lines_saved
-        self.cause = cause
         self.others = others
 
     @property
     def note(self) -> str:
         """What is missing of a dump that is kept nevertheless."""
-        return (
-            f"{self.cause} at byte {self.offset_bytes}; "
-            f"the {self.lines_saved} whole lines before are kept"
+        return "; ".join(
+            f"{damage.cause} at {damage.place}: {damage.lines_before} whole lines before and "
+            f"{self.lines_saved - damage.lines_before} behind are kept"
+            for damage in self.damages
         )
 
     def __str__(self) -> str:
+        first = self.damages[0]
         too = f" (damaged, too: {', '.join(self.others)})" if self.others else ""
         return (
-            f"{self.path}: {self.cause} at byte {self.offset_bytes}, after {self.lines_saved} "
+            f"{self.path}: {first.cause} at byte {first.offset_bytes}, after {first.lines_before} "
             f"whole lines{too}; download it again and compare checksums, or keep what is whole "
             "with --on-corrupt keep"
         )
@@ -95,11 +116,15 @@ class LineBatch:
         view: Lines, each ending in a newline, the file's last one perhaps not. It stays as it is
             while anything refers to it.
         offset_bytes: How far into the (compressed) file the reader was.
+        begins_cut: The file was damaged before the first line, which may lack its beginning.
+        ends_cut: The file is cut or damaged behind the last line, which may lack its end.
     """
 
     first_line: int
     view: Bytes
     offset_bytes: int
+    begins_cut: bool = False
+    ends_cut: bool = False
 
     @property
     def data(self) -> bytes:
@@ -115,6 +140,14 @@ class LineBatch:
     def num_lines(self) -> int:
         """Lines, blank ones included."""
         return self.num_newlines + int(self.view[-1] != _NEWLINE)
+
+    @property
+    def cut_lines(self) -> tuple[int, ...]:
+        """Numbers of the lines that may not be whole."""
+        is_open = self.num_lines > self.num_newlines
+        first = (self.first_line,) if self.begins_cut else ()
+        last = (self.first_line - 1 + self.num_lines,) if self.ends_cut and is_open else ()
+        return first + last
 
 
 def is_url(location: str | Path) -> bool:
@@ -134,7 +167,7 @@ def container_of(name: str, file: BinaryIO) -> str:
         return named
     head = file.read(8)
     file.seek(0)
-    if head[4:] == _ZSTD_MAGIC:
+    if head[4:] == ZSTD_MAGIC:
         return "zst_blocks"
     found = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
     return next(found, "plain")
@@ -154,6 +187,8 @@ def read_batches(
     batch_bytes: int = BATCH_BYTES,
     ahead: int = AHEAD,
     options: Sequence[str] = (),
+    *,
+    past_damage: bool = False,
 ) -> Generator[LineBatch]:
     """Whole lines of `path`, a file or an address of a store, in batches of about `batch_bytes`.
 
@@ -165,28 +200,44 @@ def read_batches(
         batch_bytes: A batch is longer only if a line is.
         ahead: Batches decoded before they are asked for.
         options: Beam's options, which tell how stores are reached.
+        past_damage: Go on behind damage, with the next frame that can be found.
 
     Raises:
         ConfigError: No file system for the address is installed.
         CorruptDumpError: The file is cut, damaged, or followed by what is not its container;
-            raised after everything before was yielded, the line that was cut included.
+            raised after everything else was yielded, lines that were cut included.
     """
     first_line = 1
     num_newlines = 0
-    with closing(_made_ahead(_whole_lines(path, batch_bytes, options), ahead)) as made:
-        for view, offset_bytes, failure in made:
+    begins_cut = False
+    damages: list[Damage] = []
+    with closing(_made_ahead(_whole_lines(path, batch_bytes, options, past_damage), ahead)) as made:
+        for view, offset_bytes, failure, end_bytes in made:
             if len(view):
-                batch = LineBatch(first_line, view, offset_bytes)
+                is_cut = failure is not None
+                batch = LineBatch(first_line, view, offset_bytes, begins_cut, is_cut)
                 yield batch
                 first_line += batch.num_lines
                 num_newlines += batch.num_newlines
-            if failure is not None:
-                cause = str(failure)
-                raise CorruptDumpError(str(path), offset_bytes, num_newlines, cause) from failure
+                begins_cut = False
+            if failure is None:
+                continue
+            if begins_cut:  # Nothing came of what looked like a frame: the damage goes on.
+                damages[-1] = replace(damages[-1], end_bytes=end_bytes)
+            else:
+                damages.append(Damage(str(failure), offset_bytes, end_bytes, num_newlines))
+            begins_cut = True
+    if damages:
+        raise CorruptDumpError(str(path), tuple(damages), num_newlines)
 
 
-_Piece = tuple[Bytes, int, BrokenError | None]
-"""Whole lines, how far into the file, and what is wrong there."""
+class _Piece(NamedTuple):
+    """Whole lines and how far into the file; what is wrong there, and where reading goes on."""
+
+    view: Bytes
+    offset_bytes: int
+    failure: BrokenError | None = None
+    end_bytes: int | None = None
 
 
 def _opened(path: Path | str, options: Sequence[str]) -> BinaryIO:
@@ -205,7 +256,9 @@ def _source_of(name: str, file: BinaryIO) -> Source:
     return source_of(file, container)
 
 
-def _whole_lines(path: Path | str, batch_bytes: int, options: Sequence[str]) -> Generator[_Piece]:
+def _whole_lines(
+    path: Path | str, batch_bytes: int, options: Sequence[str], past_damage: bool
+) -> Generator[_Piece]:
     with _opened(path, options) as file:
         source = _source_of(str(path), file)
         rest, is_first, is_last = np.empty(0, np.uint8), True, False
@@ -220,7 +273,11 @@ def _whole_lines(path: Path | str, batch_bytes: int, options: Sequence[str]) -> 
             if not cut and len(view) >= MAX_LINE_BYTES:
                 cut, is_last = len(view), True
                 failure = BrokenError(f"no newline in {len(view)} bytes")
-            yield view[:cut], source.offset_bytes, failure
+            offset_bytes, end_bytes = source.offset_bytes, None
+            damaged_from = source.skip_damage() if failure is not None and past_damage else None
+            if damaged_from is not None:
+                is_last, offset_bytes, end_bytes = False, damaged_from, source.offset_bytes
+            yield _Piece(view[:cut], offset_bytes, failure, end_bytes)
             rest = view[cut:]
 
 

@@ -146,7 +146,7 @@ def _sniff(path: str, options: Sequence[str]) -> Kind:
                     return kind
     except CorruptDumpError as error:
         damage = error
-    why = "" if damage is None else f" ({damage.cause} at byte {damage.offset_bytes})"
+    why = "" if damage is None else f" ({damage.damages[0].cause} at {damage.damages[0].place})"
     raise ConfigError(
         f"input {path!r} looks neither like submissions nor like comments{why}; "
         "name it RS_* or RC_*, or leave it out of the inputs"

@@ -27,7 +27,7 @@ from pipelines.frames import to_table
 from pipelines.native.parser import LineParser
 from pipelines.pseudonym import Pseudonyms
 from pipelines.quiet_beam import GlobalWindows, beam
-from pipelines.rows import Parsed, Tally, total
+from pipelines.rows import Parsed, Tally, total, with_cut_lines
 from pipelines.spill import Part, Spiller, merged, plan
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
@@ -86,13 +86,20 @@ class ReadDump(beam.DoFn):
             if not hasattr(parsers, "parser"):
                 parsers.parser = LineParser(dump.kind, self._config, self._pseudonyms)
             parser: LineParser = parsers.parser
-            return parser.parse(batch.view, batch.first_line, (position, dump.label))
+            parsed = parser.parse(batch.view, batch.first_line, (position, dump.label))
+            return with_cut_lines(parsed, batch.cut_lines) if batch.cut_lines else parsed
 
+        batches = read_batches(
+            dump.path,
+            BATCH_BYTES,
+            options=self._options,
+            past_damage=self._config.on_corrupt == "keep",
+        )
         waiting: deque[tuple[LineBatch, Future[Parsed]]] = deque()
         failure: CorruptDumpError | None = None
         with ThreadPoolExecutor(self._threads) as pool:
             try:
-                for batch in read_batches(dump.path, BATCH_BYTES, options=self._options):
+                for batch in batches:
                     waiting.append((batch, pool.submit(parse, batch)))
                     if len(waiting) > self._threads:
                         yield _finished(waiting)
@@ -202,8 +209,8 @@ def ingest(config: IngestConfig, resources: BeamResources, run: Run) -> Counts:
     shutil.rmtree(work)
     if corrupt and config.on_corrupt == "fail":
         first, *others = corrupt
-        place = (first.path, first.offset_bytes, first.lines_saved, first.cause)
-        raise CorruptDumpError(*place, tuple(other.path for other in others))
+        too = tuple(other.path for other in others)
+        raise CorruptDumpError(first.path, first.damages, first.lines_saved, too)
     for table in TABLES:
         if not any(folders[table.name].iterdir()):
             table.write(folders[table.name], table.empty(), "part-00000")

@@ -46,6 +46,11 @@ class Reason(StrEnum):
     BAD_NUMBER = "bad_number"
     BAD_FLAG = "bad_flag"
     BAD_LINK = "bad_link"
+    CUT_LINE = "cut_line"  # where the dump is cut or damaged
+
+
+NO_OBJECT = [str(reason) for reason in (Reason.BAD_UTF8, Reason.BAD_JSON, Reason.NOT_OBJECT)]
+"""What a part of a line is: the beginning or the end of an object is none."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ This is what a Beam worker computes for one batch; nothing here knows Beam.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from pipelines.config import IngestConfig
 from pipelines.dumps import Kind
 from pipelines.media import images_of
 from pipelines.pseudonym import Pseudonyms
-from pipelines.records import Records, parse_comments, parse_submissions
+from pipelines.records import NO_OBJECT, Reason, Records, parse_comments, parse_submissions
 from pipelines.rules import DUPLICATE_ID, first_rule
 from pipelines.text import cleaned, masked, without_own_names
 from pipelines.urls import MAX_URL_CHARS
@@ -125,6 +125,15 @@ def parse_batch(
         rejects=pl.DataFrame(rejects, REJECTS_SCHEMA, orient="row"),
         tally=_tally(records, frame["rule"], albums),
     )
+
+
+def with_cut_lines(parsed: Parsed, numbers: Collection[int]) -> Parsed:
+    """The same, but lines of these numbers that are no objects were cut by damage to the dump."""
+    cut = pl.col("line_number").is_in(list(numbers)) & pl.col("reason").is_in(NO_OBJECT)
+    reason = pl.when(cut).then(pl.lit(Reason.CUT_LINE.value)).otherwise("reason")
+    rejects = parsed.rejects.with_columns(reason.alias("reason"))
+    rejected = Counter(rejects["reason"].to_list())
+    return replace(parsed, rejects=rejects, tally=replace(parsed.tally, rejected=rejected))
 
 
 def _tally(records: Records, rules: pl.Series, albums: int) -> Tally:

@@ -17,21 +17,24 @@ from typing import BinaryIO
 import numpy as np
 import zstandard
 
-from pipelines.decoders import BrokenError, Bytes
+from pipelines.decoders import BrokenError, Bytes, FrameSource
 
 # Published blocks are far smaller; a number beyond it is damage, and is not to be allocated.
 MAX_BLOCK_BYTES = 256 << 20
 _NUMBER_BYTES = 4
 
 
-class BlocksSource:
+class BlocksSource(FrameSource):
     """Rows of all blocks, each ended by a newline. A damaged or cut block is lost as a whole."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        super().__init__(file, "zst", header_bytes=_NUMBER_BYTES)
         self._blocks = self._lines_of_blocks()
         self._left = np.empty(0, np.uint8)
-        self.offset_bytes = 0
+
+    @property
+    def offset_bytes(self) -> int:
+        return self._frame_begin
 
     def readinto(self, view: Bytes, /) -> int:
         while not len(self._left):
@@ -52,10 +55,13 @@ class BlocksSource:
             if len(head) < _NUMBER_BYTES or len(frame) < size:
                 raise BrokenError("zst_blocks data end in the middle of a frame")
             lines = _lines(_decompressed(frame))
-            self.offset_bytes += len(head) + size
+            self._frame_begin += len(head) + size
             yield lines
-        if not self.offset_bytes:
+        if not self._frame_begin:
             raise BrokenError("zst_blocks data end in the middle of a frame")
+
+    def _restart(self, offset_bytes: int) -> None:
+        self._blocks = self._lines_of_blocks()
 
     def _read(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end of the file."""

@@ -120,7 +120,7 @@ def check_container(container: Container, raw: bytes, work: Path) -> str:
         ingest_bytes(container.data, name, work, on_corrupt="fail")
     except CorruptDumpError as error:
         assert is_corrupt, error
-        assert 0 <= error.offset_bytes <= len(container.data)
+        assert 0 <= error.damages[0].offset_bytes <= len(container.data)
     else:
         assert not is_corrupt
     return "corrupt" if is_corrupt else "whole"

@@ -10,12 +10,13 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Generator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from pipelines.containers import CorruptDumpError, LineBatch, read_batches
+from pipelines.containers import CorruptDumpError, Damage, LineBatch, read_batches
 
 LINES = [f'{{"id": "{n:x}", "body": "größe \U0001f600 {n * n}"}}'.encode() for n in range(3000)]
 TEXT = b"\n".join(LINES) + b"\n"
@@ -139,7 +140,7 @@ def test_a_cut_file_is_detected_and_its_lines_saved(
     got, error = salvage(tmp_path / f"RC{suffix}", cut)
     assert got == b"\n".join(lines)[: len(got)]
     assert error.lines_saved == got.count(b"\n")
-    assert error.offset_bytes == len(cut)
+    assert error.damages[0].offset_bytes == len(cut)
     assert "middle of a frame" in str(error) and f"RC{suffix}" in str(error)
     if share >= 0.5 and suffix != ".xz":
         assert error.lines_saved > 100
@@ -215,7 +216,7 @@ def test_a_file_without_newlines_is_given_up(
 ) -> None:
     monkeypatch.setattr("pipelines.containers.MAX_LINE_BYTES", 1 << 17)
     _, error = salvage(tmp_path / "RC.zst", zst(b"0" * (1 << 20)))
-    assert "no newline" in error.cause
+    assert "no newline" in error.damages[0].cause
 
 
 def test_monthly_dumps_are_whole(shared_data: Path) -> None:
@@ -250,7 +251,7 @@ def test_a_cut_at_any_byte_is_detected_and_all_before_is_saved(tmp_path: Path) -
             continue
         got, error = salvage(tmp_path / "RC.zst", packed[:cut])
         assert b"".join(thirds).startswith(got)
-        assert (error.offset_bytes, error.lines_saved) == (cut, got.count(b"\n"))
+        assert (error.damages[0].offset_bytes, error.lines_saved) == (cut, got.count(b"\n"))
 
 
 def test_a_cut_frame_gives_what_the_zstd_program_gives(tmp_path: Path) -> None:
@@ -336,8 +337,8 @@ def test_blocks_cut_at_any_byte_give_the_blocks_before(tmp_path: Path) -> None:
             continue
         got, error = salvage(tmp_path / "RC.zst_blocks", packed[:cut])
         assert got == expected
-        assert (error.offset_bytes, error.lines_saved) == (ends[whole], 2 * whole)
-        assert "middle of a frame" in error.cause
+        assert (error.damages[0].offset_bytes, error.lines_saved) == (ends[whole], 2 * whole)
+        assert "middle of a frame" in error.damages[0].cause
 
 
 def damaged_blocks() -> dict[str, bytes]:
@@ -368,13 +369,166 @@ def test_a_damaged_block_is_detected(damage: str, tmp_path: Path) -> None:
     got, error = salvage(tmp_path / "RC.zst_blocks", zst_blocks(TEXT) + damaged_blocks()[damage])
     assert got == TEXT
     assert error.lines_saved == len(LINES)
-    assert error.offset_bytes == len(zst_blocks(TEXT))
-    assert "damaged" in error.cause
+    assert error.damages[0].offset_bytes == len(zst_blocks(TEXT))
+    assert "damaged" in error.damages[0].cause
 
 
 def test_the_errors_text_says_what_is_lost_and_what_to_do() -> None:
-    error = CorruptDumpError("RC_2020-01.zst", 1234, 56, "zst data end in the middle of a frame")
-    assert "--on-corrupt keep" in str(error) and "download it again" in str(error)
-    assert error.note == (
-        "zst data end in the middle of a frame at byte 1234; the 56 whole lines before are kept"
+    damages = (
+        Damage("a block is damaged", 1234, 5678, 56),
+        Damage("the file ends", 9000, None, 80),
     )
+    error = CorruptDumpError("RC_2020-01.zst", damages, 99)
+    assert "--on-corrupt keep" in str(error) and "download it again" in str(error)
+    assert "a block is damaged at byte 1234, after 56 whole lines" in str(error)
+    assert error.note == (
+        "a block is damaged at bytes 1234 to 5678: 56 whole lines before and 43 behind are kept; "
+        "the file ends at byte 9000: 80 whole lines before and 19 behind are kept"
+    )
+
+
+def kept(path: Path, data: bytes) -> tuple[list[LineBatch], tuple[Damage, ...]]:
+    """What a damaged file gives in all, and the spans that it does not."""
+    path.write_bytes(data)
+    batches: list[LineBatch] = []
+    try:
+        batches.extend(read_batches(path, 4096, past_damage=True))
+    except CorruptDumpError as error:
+        assert error.lines_saved == sum(batch.num_newlines for batch in batches)
+        return batches, error.damages
+    return batches, ()
+
+
+MANY: dict[str, Callable[[bytes], bytes]] = PACKERS | {
+    ".zst_blocks": lambda data: zst_blocks(data, rows_per_block=1 << 20)
+}
+NUM_FRAMES = 5
+
+
+def framed(suffix: str, cut_lines: bool) -> tuple[list[bytes], list[bytes]]:
+    """Texts, and the frames that hold one each; lines are longer than what zst guesses."""
+    rng = random.Random(4)
+    lines = [b'{"id": "%x", "body": "%x"}' % (n, rng.getrandbits(256)) for n in range(2_000)]
+    text = b"\n".join(lines) + b"\n"
+    ends = [len(text) * n // NUM_FRAMES for n in range(NUM_FRAMES + 1)]
+    if not cut_lines:
+        ends = [0, *(text.index(b"\n", end) + 1 for end in ends[1:-1]), len(text)]
+    texts = [text[a:b] for a, b in pairwise(ends)]
+    return texts, [MANY[suffix](one) for one in texts]
+
+
+def flipped(frame: bytes) -> bytes:
+    return (
+        frame[: len(frame) // 2]
+        + bytes([frame[len(frame) // 2] ^ 0x10])
+        + frame[len(frame) // 2 + 1 :]
+    )
+
+
+def zeroed(frame: bytes) -> bytes:
+    size = len(frame)
+    return frame[: size // 3] + bytes(size // 3) + frame[size // 3 * 2 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "flipped": flipped,
+    "zeroed": zeroed,
+    "head zeroed": lambda frame: bytes(20) + frame[20:],
+    "all zeroed": lambda frame: bytes(len(frame)),
+    "truncated": lambda frame: frame[: len(frame) // 2],
+    "a byte missing": lambda frame: frame[:9] + frame[10:],
+}
+
+
+@pytest.mark.parametrize("cut_lines", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("which", [0, 2, NUM_FRAMES - 1])
+@pytest.mark.parametrize("suffix", MANY)
+def test_frames_around_a_damaged_one_are_kept(
+    suffix: str, which: int, damage: str, cut_lines: bool, tmp_path: Path
+) -> None:
+    if cut_lines and suffix == ".zst_blocks":
+        return  # its rows are never cut
+    texts, frames = framed(suffix, cut_lines)
+    begin = sum(len(frame) for frame in frames[:which])
+    frames[which] = DAMAGES[damage](frames[which])
+    batches, damages = kept(tmp_path / f"RC{suffix}", b"".join(frames))
+    got = b"".join(batch.data for batch in batches)
+    before, behind = b"".join(texts[:which]), b"".join(texts[which + 1 :])
+    assert got.startswith(before) and got.endswith(behind)
+    saved = got[len(before) : len(got) - len(behind)]
+    if damage in ("head zeroed", "all zeroed"):  # else bytes may be wrong before it is noticed
+        assert texts[which].startswith(saved)
+    end_bytes = begin + len(frames[which])
+    if not damages:
+        # Whole streams of zeros are padding to some formats; blocks have no checksum.
+        is_padding = damage == "all zeroed" and suffix in (".xz", ".gz") and which
+        assert is_padding or (damage == "flipped" and suffix == ".zst_blocks")
+        return
+    (found,) = damages
+    assert found.cause.startswith(suffix[1:])
+    assert begin <= found.offset_bytes <= end_bytes
+    assert found.end_bytes == (None if which == NUM_FRAMES - 1 else end_bytes)
+    assert found.lines_before == (before + saved).count(b"\n")
+    cut = [number for batch in batches for number in batch.cut_lines]
+    lines = [line for batch in batches for line in batch.data.splitlines()]
+    assert cut == sorted(set(cut)) and len(cut) <= 2
+    if cut_lines and which == 2:
+        assert not lines[cut[-1] - 1].startswith(b"{")
+
+
+def test_damage_in_several_places_is_told_place_by_place(tmp_path: Path) -> None:
+    texts, frames = framed(".zst", cut_lines=False)
+    whole = [*texts]
+    for which in (1, 3):
+        frames[which], whole[which] = bytes(50) + frames[which][50:], b""
+    batches, damages = kept(tmp_path / "RC.zst", SKIPPABLE.join(frames))
+    assert b"".join(batch.data for batch in batches) == b"".join(whole)
+    lines = [text.count(b"\n") for text in whole]
+    assert [damage.lines_before for damage in damages] == [sum(lines[:1]), sum(lines[:3])]
+    assert damages[0].end_bytes == sum(map(len, frames[:2])) + 2 * len(SKIPPABLE)
+
+
+def test_a_line_is_not_joined_across_damage(tmp_path: Path) -> None:
+    frames = [zst(b"one\ntw"), zst(b"x" * 100), zst(b"o\nthree\n")]
+    frames[1] = bytes(len(frames[1]))
+    batches, _ = kept(tmp_path / "RC.zst", b"".join(frames))
+    assert [(b.data, b.cut_lines) for b in batches] == [(b"one\ntw", (2,)), (b"o\nthree\n", (3,))]
+
+
+def test_a_skippable_frame_of_a_wrong_size_hides_nothing(tmp_path: Path) -> None:
+    wrong = SKIPPABLE[:4] + struct.pack("<I", 1 << 30) + b"hello"
+    half = TEXT.index(b"\n", len(TEXT) // 2) + 1
+    head = zst(TEXT[:half])
+    batches, (damage,) = kept(tmp_path / "RC.zst", head + wrong + zst(TEXT[half:]))
+    assert b"".join(batch.data for batch in batches) == TEXT
+    assert (damage.offset_bytes, damage.end_bytes) == (len(head), len(head) + len(wrong))
+
+
+def test_what_looks_like_a_frame_is_tried_and_passed_over(tmp_path: Path) -> None:
+    first, last = zst(b"first\n"), zst(b"last\n")
+    noise = b"\x28\xb5\x2f\xfd" + b"\xff" * 40
+    batches, (damage,) = kept(tmp_path / "RC.zst", first + noise * 9 + last)
+    assert [batch.data for batch in batches] == [b"first\n", b"last\n"]
+    assert damage.end_bytes == len(first + noise * 9)
+
+
+@pytest.mark.parametrize("suffix", MANY)
+def test_any_damage_leaves_most_of_many_frames(suffix: str, tmp_path: Path) -> None:
+    texts, frames = framed(suffix, cut_lines=False)
+    rng, packed = random.Random(11), b"".join(frames)
+    for case in range(60):
+        data = bytearray(packed)
+        at = rng.randrange(len(data))
+        match case % 3:
+            case 0:
+                data[at] ^= 1 << rng.randrange(8)
+            case 1:
+                data[at : at + 300] = bytes(len(data[at : at + 300]))
+            case 2:
+                del data[at : at + rng.randrange(1, 2000)]
+        batches, damages = kept(tmp_path / f"RC{suffix}", bytes(data))
+        got = b"".join(batch.data for batch in batches)
+        assert sum(text in got for text in texts) >= NUM_FRAMES - 2
+        if suffix != ".zst_blocks":  # which has no checksums
+            assert damages or got == b"".join(texts)

@@ -6,6 +6,7 @@ import json
 import lzma
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import zstandard
 
 from pipelines.config import BeamResources, IngestConfig
-from pipelines.containers import CorruptDumpError
+from pipelines.containers import CorruptDumpError, LineBatch, read_batches
 from pipelines.contract import (
     ConfigError,
     Counts,
@@ -24,10 +25,14 @@ from pipelines.contract import (
     Run,
     Table,
 )
-from pipelines.ingest import TABLES, ingest, media_rows
+from pipelines.ingest import BATCH_BYTES, TABLES, ingest, media_rows
+from pipelines.native.parser import LineParser
+from pipelines.pseudonym import Pseudonyms
+from pipelines.rows import parse_batch, total, with_cut_lines
 from pipelines.tables import COMMENTS, MEDIA, REJECTS, SUBMISSIONS
 from pipelines.urls import image_id
 from tests.pipelines.reference import ingest_all
+from tests.pipelines.test_containers import zst_blocks
 from tests.pipelines.test_records import COMMENT, SUBMISSION, lines
 
 KEY = b"a key for the tests alone"
@@ -271,7 +276,80 @@ def test_what_is_whole_of_a_cut_dump_can_be_kept(tmp_path: Path) -> None:
     counts = ingest(config, ONE, run)
     assert counts.metrics["corrupt_dumps"] == 1
     assert counts.rows_out == bodies[: len(bodies) // 2].count(b"\n")
-    assert dict(counts.rejected) == {"bad_json": 1}
+    assert dict(counts.rejected) == {"cut_line": 1}
+
+
+def damaged_months(shared_data: Path) -> dict[str, bytes]:
+    """By suffix, real comments in frames that lines run across, three of which are damaged."""
+    months = shared_data / "reddit" / "months"
+    path = months / "RC_2006-01.zst"
+    decoder = zstandard.ZstdDecompressor(max_window_size=2**31)
+    text = decoder.decompressobj().decompress(path.read_bytes())
+    ends = [*range(0, len(text), 100_000), len(text)]
+    texts = [text[a:b] for a, b in pairwise(ends)]
+    pack = zstandard.ZstdCompressor(write_checksum=True).compress
+    found = {}
+    for name, packed in (
+        ("zst", [pack(one) for one in texts]),
+        ("bz2", [bz2.compress(one) for one in texts]),
+        (
+            "zst_blocks",
+            [zst_blocks(b"\n".join(text.split(b"\n")[n::9]), 1 << 20) for n in range(9)],
+        ),
+    ):
+        packed[1] = bytes(len(packed[1]))
+        packed[4] = packed[4][:20] + bytes([packed[4][20] ^ 0xFF]) + packed[4][21:]
+        packed[-1] = packed[-1][: len(packed[-1]) // 2]
+        found[name] = b"".join(packed)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["zst", "bz2", "zst_blocks"])
+def test_what_is_whole_around_damage_is_kept_and_the_rest_told(
+    suffix: str, shared_data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "dumps" / f"RC_2006-01.{suffix}"
+    path.parent.mkdir()
+    path.write_bytes(damaged_months(shared_data)[suffix])
+    config = replace(config_for(tmp_path, path), on_corrupt="keep")
+    run = run_for(tmp_path, "2006-01")
+    counts = ingest(config, ONE, run)
+
+    batches: list[LineBatch] = []
+    with pytest.raises(CorruptDumpError) as caught:
+        batches.extend(read_batches(path, BATCH_BYTES, past_damage=True))
+    lines = [line for batch in batches for line in batch.data.split(b"\n")]
+    expected = ingest_all([("RC", lines)], KEY)
+    assert counts.rows_in == expected.rows_in > 1_000
+    assert dict(counts.dropped) == dict(expected.dropped)
+    assert rows(COMMENTS, run, "comment_id") == expected.comments
+    whole = ingest_all(read_lines([shared_data / "reddit" / "months" / "RC_2006-01.zst"]), KEY)
+    assert expected.comments.items() <= whole.comments.items()
+
+    cut = [number for batch in batches for number in batch.cut_lines]
+    rejects = staged(REJECTS, run).select("line_number", "reason").rows()
+    assert set(rejects) <= {(number, "cut_line") for number in cut}
+    assert len(rejects) == expected.rejected.total()
+    assert counts.notes == {str(path): caught.value.note}
+    assert len(caught.value.damages) == 3 and counts.metrics["corrupt_dumps"] == 1
+    if suffix != "zst_blocks":
+        assert len(rejects) >= 3
+
+    pseudonyms = Pseudonyms(KEY)
+    fast = LineParser("RC", config, pseudonyms)
+    for batch in batches:
+        dump, first = (0, path.name), batch.first_line
+        slow = parse_batch("RC", batch.data, first, dump=dump, config=config, pseudonyms=pseudonyms)
+        found = [
+            with_cut_lines(parsed, batch.cut_lines)
+            for parsed in (slow, fast.parse(batch.view, first, dump))
+        ]
+        assert found[0].rejects.equals(found[1].rejects)
+        assert total([found[0].tally]) == total([found[1].tally])
+
+    failing = replace(config, on_corrupt="fail")
+    with pytest.raises(CorruptDumpError):
+        ingest(failing, ONE, run_for(tmp_path / "failing", "2006-01"))
 
 
 def test_a_month_of_nothing_gives_empty_tables(tmp_path: Path) -> None:
