@@ -73,7 +73,7 @@ FLOW = (
         reads=(),
         writes=(SUBMISSIONS, COMMENTS, MEDIA, REJECTS),
         monthly=True,
-        version=3,
+        version=4,
     ),
     Step(
         name="interactions",

@@ -51,6 +51,11 @@ def is_profile(subreddit: pl.Expr) -> pl.Expr:
     return subreddit.str.contains(r"(?i)^u_")
 
 
+def is_own(subreddit: pl.Expr, author: pl.Expr) -> pl.Expr:
+    """Whether a subreddit bears its author's name, which it would tell of them."""
+    return subreddit.str.to_lowercase() == author.str.to_lowercase()
+
+
 def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
     """Rule name -> whether it matches a row of `pipelines.records`, in order of precedence.
 
@@ -71,7 +76,8 @@ def rules(kind: Kind, config: IngestConfig) -> Mapping[str, pl.Expr]:
     if kind == "RS" and config.over_18 == "drop":
         found["over_18"] = pl.col("over_18")
     found["bot"] = is_bot(pl.col("author"), config)
-    found["profile_subreddit"] = is_profile(pl.col("subreddit"))
+    subreddit, author = pl.col("subreddit"), pl.col("author")
+    found["profile_subreddit"] = is_profile(subreddit) | is_own(subreddit, author)
     found["missing_subreddit"] = pl.col("subreddit").is_null()
     return found
 

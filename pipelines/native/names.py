@@ -108,6 +108,8 @@ def _fill_slots(slots, hashes, count):
 class NameTable:
     """Names seen so far, in lower case, each with its code: 0, 1, 2, ...
 
+    `hashes` are of the names by code, in every table by the same function.
+
     Args:
         max_chars: Longer names are for the slow way.
         allowed: bool [256]: bytes that a name may hold.
@@ -135,7 +137,7 @@ class NameTable:
         self.count = 0
         self.offsets = np.zeros(1 << 12, np.int64)
         self.arena = np.empty(len(self.offsets) * self._max_chars, np.uint8)
-        self._hashes = np.empty(len(self.offsets), np.uint64)
+        self.hashes = np.empty(len(self.offsets), np.uint64)
         self._slots = np.full(2 * len(self.offsets), NO_NAME, np.int32)
 
     def with_room_for(self, num_new: int) -> tuple[Any, ...]:
@@ -145,11 +147,11 @@ class NameTable:
             size = 1 << (needed - 1).bit_length()
             self.offsets = _grown(self.offsets, size)
             self.arena = _grown(self.arena, size * self._max_chars)
-            self._hashes = _grown(self._hashes, size)
+            self.hashes = _grown(self.hashes, size)
             self._slots = np.full(2 * size, NO_NAME, np.int32)
-            _fill_slots(self._slots, self._hashes, self.count)
+            _fill_slots(self._slots, self.hashes, self.count)
         kinds = (self._allowed, self._absent, self._max_chars)
-        return *kinds, self._slots, self._hashes, self.arena, self.offsets
+        return *kinds, self._slots, self.hashes, self.arena, self.offsets
 
     def names(self, first: int = 0) -> pl.Series:
         """The names from code `first` on, in lower case."""

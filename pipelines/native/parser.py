@@ -256,8 +256,18 @@ class LineParser:
         found["bot"] = (author >= 0) & _at_codes(self._authors.is_bot, author)
         is_profile = _at_codes(self._subreddits.is_profile, subreddit)
         found["profile_subreddit"] = (subreddit >= 0) & is_profile
+        found["profile_subreddit"][self._own(author, subreddit)] = True
         found["missing_subreddit"] = subreddit < 0
         return found
+
+    def _own(self, author: Codes, subreddit: Codes) -> Rows:
+        """Lines whose subreddit bears the name of their author, as `rules.is_own`."""
+        if not (self._authors.table.count and self._subreddits.table.count):
+            return np.empty(0, np.intp)
+        hashes = self._authors.table.hashes[author], self._subreddits.table.hashes[subreddit]
+        rows = np.flatnonzero((author >= 0) & (subreddit >= 0) & (hashes[0] == hashes[1]))
+        names = self._authors.names(author[rows]), self._subreddits.names(subreddit[rows])
+        return rows[(names[0] == names[1]).to_numpy()]
 
     def _fast(self, lines: Lines, first_line: int, dump_order: int) -> Parsed:
         is_free = ~lines.is_odd

@@ -223,7 +223,9 @@ def rule_of(row: RawRow, kind: str) -> str | None:  # noqa: PLR0911 (one return 
     says_bot = re.search(r"bot$|bot[-_]\d*$|[-_]bot\d+$|-modteam$", author.lower())
     if says_bot or author.lower() in QUIET_BOTS:
         return "bot"
-    if subreddit is not None and subreddit.lower().startswith("u_"):
+    if subreddit is not None and (
+        subreddit.lower().startswith("u_") or subreddit.lower() == author.lower()
+    ):
         return "profile_subreddit"
     return "missing_subreddit" if subreddit is None else None
 

@@ -139,6 +139,14 @@ def test_profiles_and_ads_are_dropped(subreddit: str | None, expected: str) -> N
     assert rule({"subreddit": subreddit}) == expected
 
 
+@pytest.mark.parametrize("kind", ["RS", "RC"])
+def test_a_subreddit_that_bears_its_authors_name_is_a_profile(kind: Kind) -> None:
+    assert rule({"author": "Lil_X", "subreddit": "lil_x"}, kind) == "profile_subreddit"
+    assert rule({"author": "lil_x", "subreddit": "LIL_X"}, kind) == "profile_subreddit"
+    assert rule({"author": "Lil_X", "subreddit": "lil_x2"}, kind) is None
+    assert rule({"author": "Lil", "subreddit": "lil_x"}, kind) is None
+
+
 def test_of_several_rules_the_first_counts() -> None:
     everything: dict[str, Any] = {
         "author": "[deleted]",

@@ -280,6 +280,15 @@ def test_names_are_remembered_between_batches_and_forgotten_when_there_are_many(
         assert rows["subreddit"].to_list() == [f"s{name}".lower() for name in names]
 
 
+@pytest.mark.parametrize("kind", ["RS", "RC"])
+def test_subreddits_that_bear_their_authors_name_are_dropped_as_in_the_slow_way(kind: Kind) -> None:
+    names = ["Lil_X", "lil_x", "LIL-X", "lil_y", "a", "[deleted]", "", None]
+    changes = [{"author": one, "subreddit": other} for one in names for other in names[:5]]
+    data = lines(*(OBJECTS[kind] | {"id": f"p{n}"} | c for n, c in enumerate(changes)))
+    assert both(kind, data)[0].tally.dropped["profile_subreddit"] == 7
+    assert_same(kind, data)
+
+
 LINKS = [
     "https://v.redd.it/abc",
     "http://v.redd.it/abc.jpg",
