@@ -25,7 +25,7 @@ class EvaluateConfig:
     """
 
     truth: str = field(default="", metadata={"location": True})
-    key_file: str = field(default="", metadata={"location": True})
+    key_file: str = field(default="", metadata={"location": "key"})
     clip: ClipConfig = ClipConfig()
     permutations: int = 2000
     map_users: int = 2000

@@ -207,7 +207,7 @@ def contract(output: Table | Artifact) -> str:
 def describe(config: Any, *, folders: bool = True) -> Any:
     """`config` as plain data; fields marked as locations count by what lies there.
 
-    Names that stand for files of their own count by both.
+    Of a key the file's name does not count. Names that stand for files of their own count by both.
 
     Args:
         config: Of a step.
@@ -225,8 +225,9 @@ def describe(config: Any, *, folders: bool = True) -> Any:
         if entry.metadata.get("policy") and not folders:
             continue
         named = entry.metadata.get("names_files", lambda value: None)(value)
+        of_file = key_identity if location == "key" else identity
         described[entry.name] = (
-            identity(Path(value)) if location and value else describe(value, folders=folders)
+            of_file(Path(value)) if location and value else describe(value, folders=folders)
         )
         if named is not None:
             described[f"{entry.name}_files"] = identity(named)
@@ -259,6 +260,11 @@ def identity(path: Path) -> list[Any]:
     if status.st_size <= SMALL_FILE_BYTES:
         return [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
     return [path.name, status.st_size, status.st_mtime_ns]
+
+
+def key_identity(path: Path) -> list[str]:
+    """What tells a key from another one; not the key, nor what its file is called or ends in."""
+    return [hashlib.sha256(path.read_bytes().strip()).hexdigest() if path.exists() else "absent"]
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ class IngestConfig:
     """
 
     inputs: tuple[str, ...] = field(metadata={"location": "external"})
-    key_file: str = field(metadata={"location": True})
+    key_file: str = field(metadata={"location": "key"})
     over_18: Literal["drop", "keep"] = "drop"
     on_corrupt: Literal["fail", "keep"] = "fail"
     bots: tuple[str, ...] = ()

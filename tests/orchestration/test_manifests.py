@@ -17,6 +17,7 @@ from orchestration.manifests import (
     identity,
     lineage,
 )
+from pipelines.config import IngestConfig
 from pipelines.contract import Run
 from pipelines.dumps import Dump
 from tests.orchestration.steps import STEP, NumbersConfig
@@ -42,6 +43,18 @@ def test_a_place_counts_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
     assert describe(here) == describe(there)
     (tmp_path / "b" / "shard").write_text("changed")
     assert describe(here) != describe(there)
+
+
+def test_a_key_counts_by_itself_whatever_its_file_is_called(tmp_path: Path) -> None:
+    spellings = {"key": "0123456789abcdef", "renamed": "0123456789abcdef\n", "other": "f" * 16}
+    described = {}
+    for name, text in spellings.items():
+        (tmp_path / name).write_text(text)
+        described[name] = describe(IngestConfig(inputs=("x",), key_file=str(tmp_path / name)))
+    assert described["key"] == described["renamed"] != described["other"]
+    assert "renamed" not in str(described["renamed"]) and "0123456789" not in str(described)
+    absent = describe(IngestConfig(inputs=("x",), key_file=str(tmp_path / "absent")))
+    assert absent["key_file"] == ["absent"]
 
 
 def test_what_is_absent_differs_from_what_is_empty(tmp_path: Path) -> None:
