@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from graph.sampling import uniforms
+
 # Constants of splitmix64 (Steele, Lea and Flood 2014), as signed 64-bit numbers.
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
@@ -55,6 +57,13 @@ def hash_words(*words: int | Tensor) -> Tensor:
 
 def uniform(*words: int | Tensor) -> Tensor:
     """float64 in (0, 1): a hash of the words with 53 random bits, never exactly 0 or 1."""
+    *first, last = words
+    if isinstance(last, Tensor) and last.dim() == 1 and last.device.type == "cpu":
+        state = hash_words(*first)
+        if not state.dim():  # One number per word, without the six arrays that tensors would make.
+            drawn = torch.empty(len(last), dtype=torch.float64)
+            uniforms(int(state), last.numpy(), drawn.numpy())
+            return drawn
     bits = _shift_right(hash_words(*words), 11)
     return (bits.to(torch.float64) + 0.5) * 2.0**-53
 

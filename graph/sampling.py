@@ -35,6 +35,13 @@ def _uniform(state):
 
 
 @kernel
+def uniforms(state, words, out):
+    """`counter_random.uniform` of the words hashed so far, `state`, with one more."""
+    for i in range(len(words)):
+        out[i] = _uniform(hashed(np.uint64(state), words[i]))
+
+
+@kernel
 def _permuted(index, size, half_bits, key):
     """`counter_random.permuted` of one number."""
     mask = (np.uint64(1) << half_bits) - np.uint64(1)
@@ -160,6 +167,46 @@ def _scores(position, count, start, key, node, weights, feature_rows, score):
             edge = start + position[i]
             row = edge if len(feature_rows) == 0 else feature_rows[edge]
             score[i] /= max(np.float64(value_of[bits[row, column]]), 0.0) + floor
+
+
+@kernel
+def withhold(offsets, neighbours, row_keys, neighbour_keys, state, below, more_below, kept, label):
+    """Of each row the edges of lowest draws, as many as leave it `kept` edges.
+
+    Args:
+        offsets, neighbours: The rows.
+        row_keys, neighbour_keys: int64, words of each edge's draw.
+        state: Hash of the words before those.
+        below, more_below: Edges drawn below the first get the first label, of the rest those below
+            the second the second.
+        kept: Edges.
+        label: (first, second, int8 [E] to be written at the edges withheld).
+    """
+    first, second, out = label
+    chosen, drawn = np.empty(1, np.int64), np.empty(1, np.float64)
+    for row in range(len(offsets) - 1):
+        start, degree = offsets[row], offsets[row + 1] - offsets[row]
+        if degree <= kept:
+            continue
+        if degree > len(chosen):
+            chosen, drawn = np.empty(2 * degree, np.int64), np.empty(2 * degree, np.float64)
+        row_state = hashed(np.uint64(state), row_keys[row])
+        count = 0
+        for edge in range(start, start + degree):
+            draw = _uniform(hashed(row_state, neighbour_keys[neighbours[edge]]))
+            if draw < more_below:
+                chosen[count], drawn[count] = edge, draw
+                count += 1
+        while count > degree - kept:  # At most `kept` times. Of equal draws the last goes.
+            highest = 0
+            for i in range(1, count):
+                if drawn[i] >= drawn[highest]:
+                    highest = i
+            count -= 1
+            for i in range(highest, count):
+                chosen[i], drawn[i] = chosen[i + 1], drawn[i + 1]
+        for i in range(count):
+            out[chosen[i]] = first if drawn[i] < below else second
 
 
 @kernel

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graph.counter_random import Stream, uniform
+from graph.counter_random import Stream, hash_words, uniform
 from graph.csr import Csr, map_array
+from graph.sampling import withhold
 
 MIN_TRAINING_EDGES = 3  # A user keeps so many: fewer would test what nothing can predict.
 
@@ -69,28 +70,20 @@ def split_edges(
         validation_share, test_share, inductive_share: In [0, 1).
         seed: Of the hashes.
     """
-    edge = torch.full((by_user.num_edges,), int(Split.TRAIN), dtype=torch.int8)
-    for start, stop in by_user.ranges():  # Draws and orders of all edges would not fit in memory.
-        first, last = by_user.offsets[start], by_user.offsets[stop]
-        degrees = by_user.degrees()[start:stop]
-        rows = torch.repeat_interleave(torch.arange(start, stop), degrees)
-        neighbours = by_user.neighbours[first:last].to(torch.int64)
-        draw = uniform(Stream.HELDOUT_EDGE, seed, user_keys[rows], subreddit_keys[neighbours])
-        order = _within_rows(draw, rows)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order)) + first - by_user.offsets[rows]
-        spare = rank < by_user.degrees(rows) - MIN_TRAINING_EDGES
-        part = edge[first:last]
-        part[spare & (draw < test_share + validation_share)] = int(Split.VALIDATION)
-        part[spare & (draw < test_share)] = int(Split.TEST)
+    edge = np.full(by_user.num_edges, Split.TRAIN, dtype=np.int8)
+    withhold(
+        by_user.offsets.numpy(),
+        by_user.neighbours.numpy(),
+        user_keys.numpy(),
+        subreddit_keys.numpy(),
+        int(hash_words(Stream.HELDOUT_EDGE, seed)),
+        test_share,
+        test_share + validation_share,
+        MIN_TRAINING_EDGES,
+        (Split.TEST.value, Split.VALIDATION.value, edge),
+    )
     inductive = uniform(Stream.INDUCTIVE_USER, seed, user_keys) < inductive_share
-    return Splits(edge=edge, inductive=inductive)
-
-
-def _within_rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Order of the edges by row, then by value: rows are sorted, so two stable sorts do."""
-    by_value = torch.argsort(values, stable=True)
-    return by_value[torch.argsort(rows[by_value], stable=True)]
+    return Splits(edge=torch.from_numpy(edge), inductive=inductive)
 
 
 @dataclass(frozen=True, kw_only=True)

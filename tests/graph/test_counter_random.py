@@ -25,6 +25,12 @@ def test_a_draw_does_not_depend_on_its_company() -> None:
     assert torch.equal(uniform(Stream.TARGET, 3, MANY.flip(0)), together.flip(0))
 
 
+def test_compiled_draws_are_those_of_tensors() -> None:
+    words = hash_words(Stream.TARGET, 3, MANY - 7)
+    tensors = uniform(Stream.TARGET, 3, words[:, None])
+    assert torch.equal(uniform(Stream.TARGET, 3, words), tensors[:, 0])
+
+
 @pytest.mark.parametrize("words", [(Stream.INPUT, 3), (Stream.TARGET, 4)])
 def test_streams_and_seeds_are_independent(words: tuple[int, int]) -> None:
     a, b = uniform(Stream.TARGET, 3, MANY), uniform(*words, MANY)
