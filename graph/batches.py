@@ -48,9 +48,10 @@ class TrainingGraph:
     def to(self, device: torch.device) -> TrainingGraph:
         """On another device: sampling and gathering then happen there."""
         partition = None if self.partition is None else self.partition.to(device)
+        by_user = self.by_user.to(device)
         return TrainingGraph(
-            by_user=self.by_user.to(device),
-            by_subreddit=self.by_subreddit.to(device),
+            by_user=by_user,
+            by_subreddit=self.by_subreddit.to(device, by_user),
             features=self.features.to(device),
             sampler=self.sampler.to(device),
             users=self.users.to(device),

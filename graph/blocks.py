@@ -19,7 +19,7 @@ from torch import Tensor
 
 from graph import sampling
 from graph.counter_random import Stream, hash_words, permuted, uniform
-from graph.csr import Csr, Int32s
+from graph.csr import Csr, bits
 from graph.edges import DECAYED
 from graph.stats import VALUE_OF
 
@@ -111,9 +111,10 @@ class TorchSampler:
 
     def to(self, device: torch.device) -> TorchSampler:
         """On another device."""
+        by_user = self.by_user.to(device)
         return TorchSampler(
-            by_user=self.by_user.to(device),
-            by_subreddit=self.by_subreddit.to(device),
+            by_user=by_user,
+            by_subreddit=self.by_subreddit.to(device, by_user),
             config=self.config,
         )
 
@@ -187,7 +188,7 @@ def compiled_inputs(
         pool_width(config.fanouts[0] + config.max_targets),
         keys,
         config.max_target_share,
-        *_weights(by_user, config.weightings[0]),
+        _weights(by_user, config.weightings[0]),
         target,
         num_targets,
         edge,
@@ -207,12 +208,10 @@ def _masked(edge: npt.NDArray[np.int64], count: npt.NDArray[np.int64]) -> tuple[
 
 def _weights(
     rows: Csr, weighting: Weighting
-) -> tuple[tuple[npt.NDArray[np.uint16], int, npt.NDArray[np.float32], float], Int32s]:
+) -> tuple[npt.NDArray[np.generic], int, npt.NDArray[np.float32], float]:
     """How the kernels find the weight of an edge."""
     column = DECAYED if weighting is Weighting.DECAYED else -1
-    bits = rows.features.to(torch.float16).numpy().view(np.uint16)
-    named = np.zeros(0, np.int32) if rows.feature_rows is None else rows.feature_rows.numpy()
-    return (bits, column, VALUE_OF, WEIGHT_FLOOR), named
+    return bits(rows.features.to(torch.float16)), column, VALUE_OF, WEIGHT_FLOOR
 
 
 def choose_targets(
@@ -304,10 +303,10 @@ def compiled_neighbours(
         sampling.draw_uniform(
             offsets, rows.neighbours.numpy(), nodes.numpy(), left_out, width, pool_key, edge, count
         )
-    elif excluded is None:
+    elif excluded is None and rows.origin is None:
         keys = (pool_key, int(hash_words(key)))
         weights = _weights(rows, weighting)
-        sampling.draw_weighted(offsets, nodes.numpy(), width, keys, *weights, edge, count)
+        sampling.draw_weighted(offsets, nodes.numpy(), width, keys, weights, edge, count)
     else:
         return tensor_neighbours(
             rows, nodes, fanout, weighting, key, excluded=excluded, whole=whole

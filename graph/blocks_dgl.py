@@ -49,9 +49,7 @@ class DglSampler:
             _graph(by_user, by_subreddit.num_rows, config.weightings[0]),
             _graph(by_subreddit, by_user.num_rows, config.weightings[1]),
         )
-        _, edge_of = by_user.transposed(by_subreddit.num_rows)
-        self.reverse = torch.empty(len(edge_of), dtype=torch.int64)
-        self.reverse[edge_of.long()] = torch.arange(len(edge_of))
+        self.reverse = by_subreddit.places()
 
     def to(self, device: torch.device) -> DglSampler:
         """This one: on the CPU.

@@ -18,7 +18,7 @@ from graph import kernels
 from graph.arrays import ArrayWriter
 from graph.config import GraphConfig, GraphResources
 from graph.counter_random import hash_strings
-from graph.csr import Csr, check_features, map_array
+from graph.csr import Csr, check_features
 from graph.edges import EDGE_FEATURES, edge_features
 from graph.ledger import LEDGER, Ledger, read_sources, write_ledger
 from graph.stats import VALUE_OF, mean_stats
@@ -154,11 +154,7 @@ def write_store(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -
         {"subreddit_index": pl.Series(range(len(kept.subreddits)), dtype=pl.Int64)}
     ).with_columns(subreddit=kept.subreddits).write_parquet(folder / "subreddit_index.parquet")
     np.save(folder / "subreddit_keys.npy", hash_strings(kept.subreddits.to_list()))
-    # Each reads through a mapping of its own, whose pages go before those of the next are read.
-    check_features(map_array(folder / "edge_features.npy"))
-    by_user = Csr.open(folder / "by_user", map_array(folder / "edge_features.npy"))
-    by_user.transposed(len(kept.subreddits), folder / "by_subreddit")
-    del by_user
+    Csr.open(folder / "by_user").transposed(len(kept.subreddits), folder / "by_subreddit")
     store = GraphStore.map(folder)
     check_store(store)
     clock = Clock(now_utc=kept.clock_utc, half_life_days=config.half_life_days)
@@ -179,7 +175,7 @@ def _write_rows(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -
     with (
         ArrayWriter(folder / "by_user" / "offsets.npy", np.int64) as offsets,
         ArrayWriter(folder / "by_user" / "neighbours.npy", np.int32) as neighbours,
-        ArrayWriter(folder / "edge_features.npy", np.float16, width) as features,
+        ArrayWriter(folder / "by_user" / "features.npy", np.float16, width) as features,
         ArrayWriter(folder / "actions.npy", np.int32) as actions,
         ArrayWriter(folder / "user_keys.npy", np.int64) as keys,
         ArrayWriter(folder / "user_stats.npy", np.float32, width + 1) as stats,
@@ -190,6 +186,7 @@ def _write_rows(ledger: Ledger, kept: Kept, config: GraphConfig, folder: Path) -
             rows = _Rows.of(edges, kept.clock_utc, config.half_life_days)
             offsets.append(neighbours.rows + np.cumsum(rows.degrees))
             neighbours.append(rows.neighbours)
+            check_features(torch.from_numpy(rows.features))
             features.append(rows.features)
             actions.append(rows.actions)
             stats.append(rows.stats())
@@ -238,7 +235,7 @@ class _Rows:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.degrees)])
         sums = np.zeros((len(self.degrees), self.features.shape[1]))
         bits = self.features.view(np.uint16)
-        kernels.sum_features(offsets, np.zeros(0, np.int32), bits, VALUE_OF, sums)
+        kernels.sum_features(offsets, bits, VALUE_OF, sums)
         found: npt.NDArray[np.float32] = mean_stats(
             torch.from_numpy(sums), torch.from_numpy(self.degrees)
         ).numpy()

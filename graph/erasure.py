@@ -49,7 +49,7 @@ def erase_from_graph(source: Path, target: Path, user_ids: Sequence[str]) -> int
         neighbours=store.by_user.neighbours[keep_E],
         features=store.by_user.features[keep_E],
     )
-    by_subreddit, _ = by_user.transposed(store.num_subreddits)
+    by_subreddit = by_user.transposed(store.num_subreddits)
     smaller = replace(
         store,
         by_user=by_user,

@@ -77,7 +77,8 @@ class Held:
 
     def users(self, split: Split, inductive: bool) -> Tensor:
         """int64: users with an edge of this split, of the inductive group or not."""
-        rows = self.graph.by_user.rows_of_edges()[self.splits.edge == split].unique()
+        edge = torch.nonzero(self.splits.edge == split)[:, 0]
+        rows = self.graph.by_user.rows_of_edges(edge).unique()
         return rows[self.splits.inductive[rows] == inductive]
 
 

@@ -143,7 +143,7 @@ class Features:
             if first == last or not len(place):
                 continue
             edges = torch.repeat_interleave(users, degrees[start:stop]) * width
-            edges += by_user.neighbours[first:last]
+            edges += by_user.afresh().neighbours[first:last]
             wanted = torch.repeat_interleave(users, counts[start:stop]) * width + place
             at = torch.searchsorted(edges, wanted).clamp(max=len(edges) - 1)
             found[here] = torch.where((edges[at] == wanted) & (place >= 0), at + first, -1)

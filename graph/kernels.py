@@ -85,7 +85,6 @@ def transpose(
     neighbours: npt.NDArray[np.int32],
     offsets_out: Ints,
     neighbours_out: npt.NDArray[np.int32],
-    edge_of: npt.NDArray[np.int32],
 ) -> None:
     """The edges by target, rows ascending, by one pass of counting and one of placing.
 
@@ -93,7 +92,6 @@ def transpose(
         offsets, neighbours: Rows of N nodes.
         offsets_out: [targets + 1], written.
         neighbours_out: [E], written: the rows of each target.
-        edge_of: [E], written: where each of these edges lies in `neighbours`.
     """
     offsets_out[:] = 0
     for edge in range(len(neighbours)):
@@ -104,30 +102,53 @@ def transpose(
     for row in range(len(offsets) - 1):
         for edge in range(offsets[row], offsets[row + 1]):
             target = neighbours[edge]
-            place = cursor[target]
-            neighbours_out[place] = row
-            edge_of[place] = edge
-            cursor[target] = place + 1
+            neighbours_out[cursor[target]] = row
+            cursor[target] += 1
+
+
+@kernel
+def find_edges(
+    offsets: Ints,
+    neighbours: npt.NDArray[np.int32],
+    offsets_t: Ints,
+    neighbours_t: npt.NDArray[np.int32],
+    edge_t: Ints,
+    found: Ints,
+) -> None:
+    """Where edges of the transpose are in the rows.
+
+    Args:
+        offsets, neighbours: The rows.
+        offsets_t, neighbours_t: Their transpose.
+        edge_t: Edges of the transpose.
+        found: Written: the same edges in the rows.
+    """
+    for i in range(len(edge_t)):
+        edge = edge_t[i]
+        target = np.searchsorted(offsets_t, edge, side="right") - 1
+        row = neighbours_t[edge]
+        low, high = offsets[row], offsets[row + 1]
+        while low < high:
+            middle = (low + high) // 2
+            if neighbours[middle] < target:
+                low = middle + 1
+            else:
+                high = middle
+        found[i] = low
 
 
 @kernel
 def sum_features(
     offsets: Ints,
-    feature_rows: npt.NDArray[np.int32],
     features: Bits,
     value_of: npt.NDArray[np.float32],
     sums: Floats,
 ) -> None:
-    """Sums of the features of each row's edges, into `sums` [N, F].
-
-    `feature_rows` is empty where edge e has row e of `features`.
-    """
-    direct = len(feature_rows) == 0
+    """Sums of the features of each row's edges, into `sums` [N, F]."""
     for row in range(len(offsets) - 1):
         for edge in range(offsets[row], offsets[row + 1]):
-            place = edge if direct else feature_rows[edge]
             for column in range(features.shape[1]):
-                sums[row, column] += value_of[features[place, column]]
+                sums[row, column] += value_of[features[edge, column]]
 
 
 @kernel
@@ -141,27 +162,6 @@ def sum_by_target(
     for edge in range(len(neighbours)):
         for column in range(features.shape[1]):
             sums[neighbours[edge], column] += value_of[features[edge, column]]
-
-
-@kernel
-def keep_edges(
-    offsets: Ints,
-    neighbours: npt.NDArray[np.int32],
-    keep: npt.NDArray[np.bool_],
-    offsets_out: Ints,
-    neighbours_out: npt.NDArray[np.int32],
-    edge_of: npt.NDArray[np.int32],
-) -> None:
-    """The rows with only the edges kept, and where each lay."""
-    place = 0
-    offsets_out[0] = 0
-    for row in range(len(offsets) - 1):
-        for edge in range(offsets[row], offsets[row + 1]):
-            if keep[edge]:
-                neighbours_out[place] = neighbours[edge]
-                edge_of[place] = edge
-                place += 1
-        offsets_out[row + 1] = place
 
 
 @kernel
@@ -188,21 +188,17 @@ def num_different(
     neighbours: npt.NDArray[np.int32],
     offsets_t: Ints,
     neighbours_t: npt.NDArray[np.int32],
-    edge_of: npt.NDArray[np.int32],
 ) -> int:
-    """Edges of the transpose that are not the edge they say they are."""
+    """Edges that are not where `transpose` would have placed them."""
+    cursor = offsets_t[:-1].copy()
     wrong = 0
-    for target in range(len(offsets_t) - 1):
-        for place in range(offsets_t[target], offsets_t[target + 1]):
-            edge, row = edge_of[place], neighbours_t[place]
-            if (
-                edge < 0
-                or edge >= len(neighbours)
-                or neighbours[edge] != target
-                or edge < offsets[row]
-                or edge >= offsets[row + 1]
-            ):
+    for row in range(len(offsets) - 1):
+        for edge in range(offsets[row], offsets[row + 1]):
+            target = neighbours[edge]
+            place = cursor[target]
+            if place >= offsets_t[target + 1] or neighbours_t[place] != row:
                 wrong += 1
+            cursor[target] = place + 1
     return wrong
 
 

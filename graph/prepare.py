@@ -32,11 +32,33 @@ class View:
         graph: The edges.
         features: Images posted along them (and those posted where the graph has no edge).
         contents: Derived from both.
+        folder: Where all of these are mapped from; None: some are in memory, or elsewhere.
     """
 
     graph: GraphStore
     features: Features
     contents: Contents
+    folder: Path | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write the edges, their images, and the users' means, or link to those that are mapped;
+        `open` reads them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.folder is None:
+            self.graph.save(folder / "graph")
+            self.features.save(folder / "features")
+            self.contents.images.save(folder / "images")
+            return
+        for name in ("graph", "features", "images"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to((self.folder / name).resolve())
+
+    @staticmethod
+    def open(folder: Path) -> View:
+        """Map what `save` wrote, with centres of its own."""
+        graph, features = GraphStore.map(folder / "graph"), Features.open(folder / "features")
+        contents = Contents.of(graph, ImageMeans.open(folder / "images"), Centres.of(features))
+        return View(graph=graph, features=features, contents=contents, folder=folder)
 
     @staticmethod
     def of(
@@ -51,13 +73,14 @@ class View:
         if keep is not None:
             edges = features.image_edges(graph)
             features = features.keep_images((edges >= 0) & keep[edges.clamp(min=0)])
-            graph = graph.subset(keep, folder)
+            graph = graph.subset(keep, folder and folder / "graph")
         if folder is not None:
             features.save(folder / "features")
             features = Features.open(folder / "features")
         images = ImageMeans.of(features, folder and folder / "images")
         contents = Contents.of(graph, images, centres or Centres.of(features))
-        return View(graph=graph, features=features, contents=contents)
+        mapped = folder if keep is not None else None
+        return View(graph=graph, features=features, contents=contents, folder=mapped)
 
 
 def make_splits(graph: GraphStore, config: TrainConfig) -> Splits:

@@ -157,16 +157,15 @@ def draw_uniform(offsets, neighbours, nodes, excluded, width, stream_key, edge_N
 
 
 @kernel
-def _scores(position, count, start, key, node, weights, feature_rows, score):
+def _scores(position, count, start, key, node, weights, score):
     """-log(u) / weight of each candidate; `weights` is empty where all weigh the same."""
     bits, column, value_of, floor = weights
     node_key = hashed(np.uint64(key), node)
     for i in range(count):
         score[i] = -np.log(_uniform(hashed(node_key, position[i])))
         if column >= 0:
-            edge = start + position[i]
-            row = edge if len(feature_rows) == 0 else feature_rows[edge]
-            score[i] /= max(np.float64(value_of[bits[row, column]]), 0.0) + floor
+            value = value_of[bits[start + position[i], column]]
+            score[i] /= max(np.float64(value), 0.0) + floor
 
 
 @kernel
@@ -210,13 +209,12 @@ def withhold(offsets, neighbours, row_keys, neighbour_keys, state, below, more_b
 
 
 @kernel
-def draw_weighted(offsets, nodes, width, keys, weights, feature_rows, edge_NF, count_N):
+def draw_weighted(offsets, nodes, width, keys, weights, edge_NF, count_N):
     """Per node a draw without replacement by weight; no node is excluded.
 
     Args:
         keys: (of the pool, of the priorities).
         weights: (bits of the features, column or -1, values of bits, floor).
-        feature_rows: Of the rows; empty: the edge's own number.
         edge_NF, count_N: Written, as above.
     """
     fanout = edge_NF.shape[1]
@@ -227,7 +225,7 @@ def draw_weighted(offsets, nodes, width, keys, weights, feature_rows, edge_NF, c
         node_key = hashed(np.uint64(keys[0]), nodes[i])
         count = _pool(degree, width, node_key, position)
         if count > fanout:
-            _scores(position, count, start, keys[1], nodes[i], weights, feature_rows, score)
+            _scores(position, count, start, keys[1], nodes[i], weights, score)
         count_N[i] = _take_smallest(position, score, count, fanout, edge_NF[i], start)
 
 
@@ -239,7 +237,6 @@ def draw_inputs(
     keys,
     max_share,
     weights,
-    feature_rows,
     target_BT,
     targets_B,
     edge_BF,
@@ -272,5 +269,5 @@ def draw_inputs(
                 position[j] = position[j + wanted]
         targets_B[i] = wanted
         if count > fanout:
-            _scores(position, count, start, keys[3], seeds[i], weights, feature_rows, score)
+            _scores(position, count, start, keys[3], seeds[i], weights, score)
         count_B[i] = _take_smallest(position, score, count, fanout, edge_BF[i], start)

@@ -71,9 +71,10 @@ def split_edges(
         seed: Of the hashes.
     """
     edge = np.full(by_user.num_edges, Split.TRAIN, dtype=np.int8)
+    rows = by_user.afresh()
     withhold(
-        by_user.offsets.numpy(),
-        by_user.neighbours.numpy(),
+        rows.offsets.numpy(),
+        rows.neighbours.numpy(),
         user_keys.numpy(),
         subreddit_keys.numpy(),
         int(hash_words(Stream.HELDOUT_EDGE, seed)),

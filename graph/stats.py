@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graph.csr import Csr
-from graph.kernels import half_values, sum_features
+from graph.csr import Csr, bits
+from graph.kernels import half_values, sum_by_target, sum_features
 
 ROWS_AT_ONCE = 1 << 20
 VALUE_OF = half_values()
@@ -15,15 +15,26 @@ VALUE_OF = half_values()
 
 def row_stats(rows: Csr) -> Tensor:
     """float32 [N, F + 1]: log1p of the degree, then means of the edge features; zeros if none."""
-    named = np.zeros(0, np.int32) if rows.feature_rows is None else rows.feature_rows.numpy()
-    bits = rows.features.to(torch.float16).numpy().view(np.uint16)
+    if rows.origin is not None:
+        return _column_stats(rows, rows.origin)
     stats = torch.zeros(rows.num_rows, rows.features.shape[1] + 1)
     for start in range(0, rows.num_rows, ROWS_AT_ONCE):
+        values = bits(rows.afresh().features.to(torch.float16))
         offsets = rows.offsets[start : start + ROWS_AT_ONCE + 1]
         sums = np.zeros((len(offsets) - 1, rows.features.shape[1]))
-        sum_features(offsets.numpy(), named, bits, VALUE_OF, sums)
+        sum_features(offsets.numpy(), values, VALUE_OF, sums)
         stats[start : start + len(sums)] = mean_stats(torch.from_numpy(sums), offsets.diff())
     return stats
+
+
+def _column_stats(rows: Csr, origin: Csr) -> Tensor:
+    """The same in one pass over the features as they lie: in the order of `origin`."""
+    sums = np.zeros((rows.num_rows, rows.features.shape[1]))
+    for start, stop in origin.ranges():
+        here, edges = slice(*origin.offsets[[start, stop]].tolist()), origin.afresh()
+        values = bits(edges.features[here].to(torch.float16))
+        sum_by_target(edges.neighbours[here].numpy(), values, VALUE_OF, sums)
+    return mean_stats(torch.from_numpy(sums), rows.degrees())
 
 
 def sample_stats(edge_BFE: Tensor, mask_BF: Tensor, degree_B: Tensor) -> Tensor:

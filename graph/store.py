@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from graph.csr import Csr, check_csr, map_array
+from graph.arrays import ArrayWriter
+from graph.csr import EDGES_AT_ONCE, Csr, check_csr, map_array
 from graph.edges import EDGE_FEATURES
 from graph.kernels import component_sizes, num_different
 from graph.stats import row_stats
 from pipelines.contract import ContractError, MissingInputError
 
-FORMAT = 2
+FORMAT = 3
 NUM_HUBS = 10
 ARRAYS = ("actions", "user_keys", "subreddit_keys", "user_stats", "subreddit_stats")
-SHARED = ("actions", "user_keys", "subreddit_keys")
+SHARED = ("user_keys", "subreddit_keys")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class GraphStore:
     Args:
         by_user: U rows of subreddits.
         by_subreddit: S rows of users; the same edges.
-        actions: int32, submissions and comments; in rows as the edge features.
+        actions: int32 [E], submissions and comments, in the order of `by_user`.
         user_keys, subreddit_keys: int64, hashes of the names: identities that survive re-indexing.
         user_stats, subreddit_stats: float32 [., K], `graph.stats` over their edges.
         folder: Where it is mapped from; holds the names.
@@ -79,10 +81,10 @@ class GraphStore:
     @staticmethod
     def map(folder: Path) -> GraphStore:
         """Map the arrays that `save` or the builder wrote."""
-        features = map_array(folder / "edge_features.npy")
+        by_user = Csr.open(folder / "by_user")
         return GraphStore(
-            by_user=Csr.open(folder / "by_user", features),
-            by_subreddit=Csr.open(folder / "by_subreddit", features),
+            by_user=by_user,
+            by_subreddit=Csr.open(folder / "by_subreddit", by_user),
             folder=folder,
             **{name: map_array(folder / f"{name}.npy") for name in ARRAYS},
         )
@@ -94,12 +96,10 @@ class GraphStore:
         self.by_subreddit.save(folder / "by_subreddit")
         self._save_rest(folder)
 
-    def _save_rest(self, folder: Path) -> None:
-        for name in ARRAYS:
+    def _save_rest(self, folder: Path, names: Sequence[str] = ARRAYS) -> None:
+        for name in names:
             if name not in SHARED or not link_array(self.folder, folder, name):
                 np.save(folder / f"{name}.npy", getattr(self, name).numpy())
-        if not link_array(self.folder, folder, "edge_features"):
-            np.save(folder / "edge_features.npy", self.by_user.features.numpy())
 
     @property
     def num_users(self) -> int:
@@ -130,22 +130,35 @@ class GraphStore:
     def subset(self, keep: Tensor, folder: Path | None = None) -> GraphStore:
         """The same users and subreddits with only the edges kept (bool [E], order of `by_user`).
 
-        Features and actions stay those of this store. With a folder, all else is written there, as
-        `save` would, and mapped: for graphs that do not fit in memory twice.
+        With a folder, all is written there, as `save` would, and mapped: for graphs that do not fit
+        in memory twice.
         """
         by_user = self.by_user.subset(keep, None if folder is None else folder / "by_user")
         below = None if folder is None else folder / "by_subreddit"
-        by_subreddit, _ = by_user.transposed(self.num_subreddits, below)
+        by_subreddit = by_user.transposed(self.num_subreddits, below)
         part = replace(
             self,
             by_user=by_user,
             by_subreddit=by_subreddit,
+            actions=_kept(self.actions, keep, None if folder is None else folder / "actions.npy"),
             user_stats=row_stats(by_user),
             subreddit_stats=row_stats(by_subreddit),
         )
         if folder is not None:
-            part._save_rest(folder)
+            part._save_rest(folder, [name for name in ARRAYS if name != "actions"])
         return part
+
+
+def _kept(values: Tensor, keep: Tensor, path: Path | None) -> Tensor:
+    """The values [E] of the edges kept, in memory or in a mapped file."""
+    parts = zip(values.split(EDGES_AT_ONCE), keep.split(EDGES_AT_ONCE), strict=True)
+    kept = (part[chosen] for part, chosen in parts)
+    if path is None:
+        return torch.cat(list(kept))
+    with ArrayWriter(path, values.numpy().dtype) as writer:
+        for part in kept:
+            writer.append(part.numpy())
+    return map_array(path)
 
 
 def link_array(source: Path, target: Path, name: str) -> bool:
@@ -166,17 +179,11 @@ def check_store(store: GraphStore) -> None:
     check_csr("by_user", store.by_user, store.num_subreddits)
     check_csr("by_subreddit", store.by_subreddit, store.num_users)
     rows, columns = store.by_user, store.by_subreddit
-    edge_of = columns.feature_rows
-    if edge_of is None:
-        raise ContractError("graph store: subreddits do not name their edges; build it again")
-    if rows.feature_rows is not None:
-        edge_of = torch.searchsorted(rows.feature_rows, edge_of, out_int32=True)
     wrong = num_different(
         rows.offsets.numpy(),
         rows.neighbours.numpy(),
         columns.offsets.numpy(),
         columns.neighbours.numpy(),
-        edge_of.numpy(),
     )
     if wrong:
         raise ContractError(

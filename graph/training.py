@@ -80,19 +80,26 @@ class Plan:
         With the partition of each of the users (int64), those of one partition share chunks, and
         chunks are shuffled: their blocks overlap more, so fewer nodes are sampled and gathered.
         """
-        draw = uniform(Stream.EPOCH_ORDER, seed, epoch, users)
-        place = draw.argsort(stable=True)
+        place = _stable_order(uniform(Stream.EPOCH_ORDER, seed, epoch, users))
         if partition is not None:
             place = place[partition[place].argsort(stable=True)]
-        shuffled = users[place]
         shape = (self.steps_per_epoch, self.chunks_per_step, self.chunk_users)
-        wanted = torch.arange(math.prod(shape)) % len(shuffled)
-        order = shuffled[wanted].view(-1, self.chunk_users)
+        order = users.new_empty(math.prod(shape))
+        order[: len(users)] = users[place]
+        order[len(users) :] = order[: len(order) - len(users)]
+        order = order.view(-1, self.chunk_users)
         if partition is not None:
             order = order[
                 uniform(Stream.EPOCH_ORDER, seed, epoch, -1, order[:, 0]).argsort(stable=True)
             ]
         return order.view(shape)
+
+
+def _stable_order(values: Tensor) -> Tensor:
+    """int64, as `argsort(stable=True)`; on CPUs by numpy, for torch would copy the values twice."""
+    if values.device.type != "cpu":
+        return values.argsort(stable=True)
+    return torch.from_numpy(values.numpy().argsort(kind="stable"))
 
 
 @dataclass(frozen=True, kw_only=True)

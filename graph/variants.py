@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from graph.config import EncoderConfig, GraphResources, TrainConfig
-from graph.contents import Centres, Contents, ImageMeans
 from graph.csr import map_array
 from graph.evaluate import Held
-from graph.features import Features
 from graph.prepare import View, make_sampler, new_encoder, sampler_config, training_graph
 from graph.splits import Split
-from graph.store import GraphStore
 from graph.training import Trainer
 from graph.validation import Curve, Validation
 
@@ -79,14 +76,13 @@ def variant_configs(config: TrainConfig) -> dict[str, TrainConfig]:
 
 def prepare(folder: Path, held: Held) -> None:
     """Write what training may see, and the validation edges of users it knows."""
-    held.training.graph.save(folder / "graph")
-    held.training.features.save(folder / "features")
-    held.training.contents.images.save(folder / "images")
+    held.training.save(folder)
     by_user = held.graph.by_user
-    owner = by_user.rows_of_edges()
-    chosen = (held.splits.edge == Split.VALIDATION) & ~held.splits.inductive[owner]
-    np.save(folder / "validation_user.npy", owner[chosen].numpy())
-    np.save(folder / "validation_subreddit.npy", by_user.neighbours[chosen].long().numpy())
+    edge = torch.nonzero(held.splits.edge == Split.VALIDATION)[:, 0]
+    owner = by_user.rows_of_edges(edge)
+    known = ~held.splits.inductive[owner]
+    np.save(folder / "validation_user.npy", owner[known].numpy())
+    np.save(folder / "validation_subreddit.npy", by_user.neighbours[edge[known]].long().numpy())
 
 
 def train_variants(job: Job, state: State | None, place: Place) -> Iterator[State]:
@@ -133,10 +129,7 @@ class Session:
     def open(job: Job, place: Place) -> Session:
         """Map what `prepare` wrote."""
         config, prepared = job.config, Path(job.prepared)
-        graph, features = GraphStore.map(prepared / "graph"), Features.open(prepared / "features")
-        images = ImageMeans.open(prepared / "images")
-        contents = Contents.of(graph, images, Centres.of(features))
-        view = View(graph=graph, features=features, contents=contents)
+        view = View.open(prepared)
         return Session(
             job=job,
             place=place,

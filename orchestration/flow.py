@@ -109,6 +109,7 @@ FLOW = (
         function="graph.build:build_graph",
         reads=(INTERACTIONS,),
         writes=(GRAPH_STORE,),
+        version=2,
     ),
     Step(
         name="train_gat",

@@ -78,9 +78,7 @@ class ReferenceLoop:
         )
         near, below = config.encoder.fanouts
         self.blocks = dgl.dataloading.NeighborSampler([{UP: 0, DOWN: below}, {UP: near, DOWN: 0}])
-        _, edge_of = graph.by_user.transposed(graph.by_subreddit.num_rows)
-        self.reverse = torch.empty(len(edge_of), dtype=torch.int32)
-        self.reverse[edge_of.long()] = torch.arange(len(edge_of), dtype=torch.int32)
+        self.reverse = graph.by_subreddit.places().to(torch.int32)
 
     def step(self, number: int, seeds: Tensor) -> float:
         """Train on these seeds (int64 [B]); returns the loss."""

@@ -142,7 +142,7 @@ def test_dgl_draws_the_same_block_again(graph: tuple[Csr, Csr]) -> None:
 
 def test_a_seed_keeps_an_input_and_long_rows_have_targets() -> None:
     by_user = csr([[0], [0, 1], list(range(12)), []])
-    by_subreddit, _ = by_user.transposed(12)
+    by_subreddit = by_user.transposed(12)
     counts = set()
     for epoch in range(30):
         block = sample((by_user, by_subreddit), [0, 1, 2, 3], epoch)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import scipy.sparse
 import torch
 
 from graph.csr import Csr, check_csr, check_features, expand_ranges
@@ -19,18 +20,31 @@ def drawn() -> Csr:
 
 
 def test_transpose_holds_the_same_edges_by_target() -> None:
-    flipped, origin = drawn().transposed(3)
+    flipped = drawn().transposed(3)
     assert flipped.offsets.tolist() == [0, 1, 3, 4]
     assert flipped.neighbours.tolist() == [2, 0, 2, 0]
     assert flipped.edge_features(torch.arange(4))[:, 0].tolist() == [20.0, 1.0, 21.0, 2.0]
-    assert origin.tolist() == [2, 0, 3, 1]
+    assert flipped.feature_row(torch.tensor([[0, 2], [1, 3]])).tolist() == [[2, 3], [0, 1]]
+    assert flipped.places().tolist() == [1, 3, 0, 2]
+    with pytest.raises(ValueError, match="expected those that hold the features"):
+        flipped.transposed(3)
 
 
-def test_transposing_twice_gives_the_rows_back() -> None:
-    twice = drawn().transposed(3)[0].transposed(3)[0]
-    assert torch.equal(twice.offsets, drawn().offsets)
-    assert torch.equal(twice.neighbours, drawn().neighbours)
-    assert torch.equal(twice.edge_features(torch.arange(4)), drawn().features)
+def test_edges_of_a_transpose_are_found_between_empty_rows_and_by_tensors_too() -> None:
+    made = scipy.sparse.random(40, 25, 0.1, format="csr", random_state=1)
+    made.sort_indices()
+    rows = Csr(
+        offsets=torch.from_numpy(made.indptr.astype("int64")),
+        neighbours=torch.from_numpy(made.indices.astype("int32")),
+        features=torch.from_numpy(made.data)[:, None],
+    )
+    flipped, edge = rows.transposed(25), torch.arange(rows.num_edges)
+    assert int(flipped.degrees().min()) == int(rows.degrees().min()) == 0
+    expected = torch.from_numpy(made.T.tocsr().sorted_indices().data)
+    torch.testing.assert_close(flipped.edge_features(edge)[:, 0], expected.float())
+    ends = flipped.neighbours[edge].long(), flipped.rows_of_edges(edge)
+    assert torch.equal(rows.edges_between(*ends), flipped.feature_row(edge))
+    assert torch.equal(ends[1], flipped.rows_of_edges())
 
 
 def test_subset_keeps_rows_and_drops_edges() -> None:
@@ -53,10 +67,10 @@ def test_expand_ranges_of_nothing_is_nothing() -> None:
 
 def test_saved_rows_are_mapped_back(tmp_path: Path) -> None:
     drawn().save(tmp_path)
-    mapped = Csr.open(tmp_path, drawn().features)
+    mapped = Csr.open(tmp_path)
     assert torch.equal(mapped.neighbours, drawn().neighbours)
     mapped.neighbours[0] = 99  # A private page: the file must not change.
-    assert torch.equal(Csr.open(tmp_path, drawn().features).neighbours, drawn().neighbours)
+    assert torch.equal(Csr.open(tmp_path).neighbours, drawn().neighbours)
 
 
 def test_malformed_rows_are_named() -> None:
