@@ -184,6 +184,7 @@ FLOW = (
         reads=(PERSONAS, EVIDENCE, USER_EMBEDDINGS, IMAGE_EMBEDDINGS),
         writes=(PERSONA_STORE,),
         after=("approve",),
+        version=2,
     ),
 )
 

@@ -27,6 +27,7 @@ from graph.tables import CHECKPOINT, GRAPH_STORE
 from persona.config import StoreConfig
 from persona.errors import ErasureError
 from persona.store import PersonaStore
+from persona.store_tables import PACKED, unpack
 from persona.tables import PERSONA_STORE
 from pipelines.contract import Run
 from pipelines.tables import MEDIA
@@ -272,9 +273,10 @@ def _in_lance(folder: Path, user_id: str) -> bool:
     table = lancedb.connect(str(folder.parent)).open_table(folder.stem)
     for version in table.list_versions():
         table.checkout(version["version"])
-        texts = [f.name for f in table.schema if _holds_text(f.type)]
+        texts = [f.name for f in table.schema if _holds_text(f.type) or f.name in PACKED]
         for batch in table.search().select(texts).to_batches(batch_size=8192):
-            if any(_mentions(column, user_id) for column in batch.columns):
+            told = unpack(pa.Table.from_batches([batch])).combine_chunks()
+            if any(_mentions(chunk, user_id) for column in told.columns for chunk in column.chunks):
                 return True
     return False
 

@@ -63,9 +63,8 @@ def carried_store(published: Path, staged: Path, dims: tuple[int, int]) -> Perso
         last = PersonaStore.open(published)
     except MissingInputError:
         return PersonaStore.create(staged, *dims)
-    if last.dims == dims:
-        return PersonaStore.copy(published, staged)
-    return PersonaStore.copy(published, staged).emptied(*dims)
+    store = last.renewed(staged) if last.is_older else PersonaStore.copy(published, staged)
+    return store if store.dims == dims else store.emptied(*dims)
 
 
 def next_run(store: PersonaStore, content: str, made: int) -> dict[str, str | int]:

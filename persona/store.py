@@ -25,14 +25,19 @@ from numpy.typing import NDArray
 from persona.directory import Directory
 from persona.errors import StoreBusyError
 from persona.items import slug
+from persona.packing import text_of
 from persona.store_tables import (
     HISTORY,
     HISTORY_SCHEMA,
+    PACKED,
     RUNS,
     RUNS_SCHEMA,
     TABLE,
     VECTORS,
+    kept,
+    pack,
     store_schema,
+    unpack,
 )
 from persona.upserts import Upserts, literal, merge_new
 from pipelines.contract import ContractError, MissingInputError
@@ -78,7 +83,7 @@ class PersonaStore:
         schemas = {TABLE: store_schema(dim, clip_dim), HISTORY: HISTORY_SCHEMA, RUNS: RUNS_SCHEMA}
         with store._writing():
             for name, schema in schemas.items():
-                store._tables[name] = store._db.create_table(name, schema=schema, mode="overwrite")
+                store._make(name, schema)
         return store
 
     @classmethod
@@ -109,15 +114,26 @@ class PersonaStore:
 
     def emptied(self, dim: int, clip_dim: int) -> PersonaStore:
         """This store without current personas, for vectors of other lengths; history stays."""
-        schema = store_schema(dim, clip_dim)
         with self._writing():
-            self._tables[TABLE] = self._db.create_table(TABLE, schema=schema, mode="overwrite")
+            self._make(TABLE, store_schema(dim, clip_dim))
         return self
+
+    def _make(self, name: str, schema: pa.Schema) -> None:
+        table = self._db.create_table(name, schema=kept(schema), mode="overwrite")
+        self._tables[name] = table
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the current personas."""
-        return self._table.schema
+        """Columns of the current personas, as they are read."""
+        return store_schema(*self.dims)
+
+    @property
+    def is_older(self) -> bool:
+        """Whether its format is an older one, which is read but not written: texts unpacked."""
+        return any(
+            pa.types.is_string(table.schema.field("persona").type)
+            for table in (self._table, self._tables[HISTORY])
+        )
 
     @property
     def dims(self) -> tuple[int, int]:
@@ -136,9 +152,13 @@ class PersonaStore:
         is newer.
 
         Raises:
-            ContractError: A user appears twice, or rows are of several runs.
+            ContractError: A user appears twice, rows are of several runs, or the store is of an
+                older format.
             StoreBusyError: Another process writes.
         """
+        if self.is_older:
+            told = "is of an older format, which is only read; run index_personas to renew it"
+            raise ContractError(f"persona store {self.location} {told}")
         if len(rows):
             with self._writing():
                 self._upserts.upsert(rows)
@@ -274,7 +294,7 @@ class PersonaStore:
         rows = sorted(taken.to_pylist(), key=lambda row: row["made_utc"])
         wanted = set(user_ids)
         return {
-            row["user_id"]: {name: row[name] for name in names}
+            row["user_id"]: {name: _told(name, row[name]) for name in names}
             for row in rows
             if row["user_id"] in wanted
         }
@@ -282,7 +302,7 @@ class PersonaStore:
     def history(self, user_id: str) -> list[dict[str, Any]]:
         """One user's rows of HISTORY, oldest first; a row without persona says the user ended."""
         query = self._tables[HISTORY].search().where(f"user_id = {literal(user_id)}")
-        rows = query.limit(max(1, len(self.runs()))).to_list()
+        rows = unpack(query.limit(max(1, len(self.runs()))).to_arrow()).to_pylist()
         return sorted(rows, key=lambda row: (row["made_utc"], row["run_version"]))
 
     def get_at(self, user_id: str, as_of: str | int) -> dict[str, Any] | None:
@@ -361,7 +381,8 @@ class PersonaStore:
         """All rows of the newest run, in batches; those for which the condition `keep` holds."""
         query = self._table.search()
         query = query.where(keep) if keep else query
-        yield from query.to_batches(batch_size=batch_rows)
+        for batch in query.to_batches(batch_size=batch_rows):
+            yield from unpack(pa.Table.from_batches([batch])).combine_chunks().to_batches()
 
     def without(self, user_ids: Sequence[str], target: Path, index_rows: int) -> PersonaStore:
         """A copy of this store, in the folder `target`, in which these users never were.
@@ -369,13 +390,19 @@ class PersonaStore:
         A deletion in place would leave their rows in old pages, and their ids in the record of the
         deletion itself, so every row that stays is written anew.
         """
-        stays = f"user_id NOT IN ({', '.join(map(literal, user_ids))})"
+        copy = self.renewed(target, user_ids)
+        copy.finish(index_rows)
+        return copy
+
+    def renewed(self, target: Path, without: Sequence[str] = ()) -> PersonaStore:
+        """Every row again, in the folder `target` and in the newest format; no indexes."""
+        stays = f"user_id NOT IN ({', '.join(map(literal, without))})" if without else ""
         copy = PersonaStore.create(target, *self.dims)
         for name, table in self._tables.items():
-            query = table.search() if name == RUNS else table.search().where(stays)
+            query = table.search() if name == RUNS or not stays else table.search().where(stays)
             for batch in query.to_batches(batch_size=1 << 16):
-                copy._tables[name].add(pa.Table.from_batches([batch]))
-        copy.finish(index_rows)
+                rows = pack(pa.Table.from_batches([batch]))
+                copy._tables[name].add(rows.cast(copy._tables[name].schema))
         return copy
 
     def _hits(self, query: Any, score: str, k: int, where: Mapping[str, str] | None) -> list[Hit]:
@@ -423,6 +450,10 @@ def filters(where: Mapping[str, str]) -> str:
         else:
             raise ValueError(f"filter {name!r}: expected `verbalizer` or the name of a facet")
     return " AND ".join(conditions)
+
+
+def _told(name: str, cell: Any) -> Any:
+    return text_of(cell) if name in PACKED and cell is not None else cell
 
 
 def _link(source: str, target: str) -> None:

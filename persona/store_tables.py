@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
+
+from persona.packing import packed, unpacked
 
 TABLE, HISTORY, RUNS = "personas", "history", "runs"
 VECTORS = ("embedding", "clip_embedding")
 
-# Long texts: a quarter of their bytes, and quicker to write than those of LanceDB's own choice.
-_ZSTD = {"lance-encoding:compression": "zstd", "lance-encoding:compression-level": "1"}
+# Long texts: kept as `persona.packing` packs them, and packed no second time by LanceDB.
+PACKED = ("persona", "evidence")
 
-# A twentieth of a row's bytes: not worth the eighth of the time of loading that compression takes.
+# `text`, a sixth of a row's bytes, is not worth the time that compression takes.
 _PLAIN = {"lance-encoding:compression": "none"}
 
 # A run of the flow that wrote personas; its version is the content address of what it wrote.
@@ -27,7 +31,7 @@ HISTORY_SCHEMA = pa.schema(
         pa.field("user_id", pa.string(), nullable=False),
         *RUNS_SCHEMA,
         pa.field("summary", pa.string()),
-        pa.field("persona", pa.string(), metadata=_ZSTD),  # null: the run no longer has this user
+        pa.field("persona", pa.string()),  # null: the run no longer has this user
         pa.field("confidence", pa.float32()),
         pa.field("evidence_hash", pa.string()),
         pa.field("verbalizer", pa.string()),
@@ -36,7 +40,7 @@ HISTORY_SCHEMA = pa.schema(
 
 
 def store_schema(dim: int, clip_dim: int) -> pa.Schema:
-    """Columns of the store, for vectors of these lengths."""
+    """Columns of the current personas, for vectors of these lengths."""
     return pa.schema(
         [
             pa.field("user_id", pa.string(), nullable=False),
@@ -45,8 +49,8 @@ def store_schema(dim: int, clip_dim: int) -> pa.Schema:
             pa.field("text", pa.string(), metadata=_PLAIN),
             pa.field("facets", pa.list_(pa.string())),  # "palette=neon"
             pa.field("interests", pa.list_(pa.string())),
-            pa.field("persona", pa.string(), metadata=_ZSTD),  # JSON of persona.schema.Persona
-            pa.field("evidence", pa.string(), metadata=_ZSTD),  # JSON list of items
+            pa.field("persona", pa.string()),  # JSON of persona.schema.Persona
+            pa.field("evidence", pa.string()),  # JSON list of items
             pa.field("confidence", pa.float32()),
             pa.field("embedding", pa.list_(pa.float32(), dim)),  # z_u
             pa.field("clip_embedding", pa.list_(pa.float32(), clip_dim)),  # p(z_u)
@@ -56,3 +60,31 @@ def store_schema(dim: int, clip_dim: int) -> pa.Schema:
             *RUNS_SCHEMA,
         ]
     )
+
+
+def kept(schema: pa.Schema) -> pa.Schema:
+    """The columns of a table as they are kept: texts of PACKED in bytes."""
+    cells = {name: pa.field(name, pa.binary(), metadata=_PLAIN) for name in PACKED}
+    return pa.schema([cells.get(field.name, field) for field in schema])
+
+
+def pack(rows: pa.Table) -> pa.Table:
+    """Rows with texts, as they are kept; those that are packed already stay as they are."""
+    return _converted(rows, pa.string(), pa.binary(), packed)
+
+
+def unpack(rows: pa.Table) -> pa.Table:
+    """Rows as they are kept, with texts."""
+    return _converted(rows, pa.binary(), pa.string(), unpacked)
+
+
+def _converted(
+    rows: pa.Table,
+    old: pa.DataType,
+    new: pa.DataType,
+    convert: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+) -> pa.Table:
+    for place, field in enumerate(rows.schema):
+        if field.name in PACKED and field.type == old:
+            rows = rows.set_column(place, pa.field(field.name, new), convert(rows.column(place)))
+    return rows

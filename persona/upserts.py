@@ -10,7 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from persona.id_filter import IdFilter
-from persona.store_tables import HISTORY, HISTORY_SCHEMA, RUNS, RUNS_SCHEMA, TABLE
+from persona.store_tables import (
+    HISTORY,
+    HISTORY_SCHEMA,
+    RUNS,
+    RUNS_SCHEMA,
+    TABLE,
+    pack,
+    unpack,
+)
 from pipelines.contract import ContractError
 
 _COMPARED = ("user_id", "evidence_hash", "verbalizer", "run_version", "made_utc")
@@ -47,6 +55,7 @@ class Upserts:
         stored = self._stored(ids)
         is_begun = self._begin(run, runs)
         differs = _differs(rows, stored, partial(self._texts, stored))
+        rows = pack(rows)  # once, for the history and for what is current
         changed = _kept(rows.select(HISTORY_SCHEMA.names), differs)
         self._note(changed, stored, made_utc if is_begun else None)
         newer = stored.filter(pc.greater(stored.column("made_utc"), made_utc))
@@ -75,8 +84,8 @@ class Upserts:
         row_ids = _flat(stored, "_rowid").take(places).to_pylist()
         table, names = self._tables[TABLE], ["user_id", "persona"]
         if not row_ids:
-            return pa.schema([table.schema.field(name) for name in names]).empty_table()
-        return table.take_row_ids(row_ids).select(names).to_arrow()
+            return pa.schema([HISTORY_SCHEMA.field(name) for name in names]).empty_table()
+        return unpack(table.take_row_ids(row_ids).select(names).to_arrow())
 
     def _begin(self, run: str, row: pa.Table) -> bool:
         """Note a run; whether all its rows so far are of this object, and whole.
@@ -105,7 +114,7 @@ class Upserts:
             is_new = pc.invert(_among(changed.column("user_id"), as_new))
         added, merged = _kept(changed, is_new), _kept(changed, pc.invert(is_new))
         if len(added):
-            history.add(added.cast(HISTORY_SCHEMA))
+            history.add(added.cast(history.schema))
         merge_new(history, ["user_id", "run_version"], merged)
 
     def _replace(self, rows: pa.Table, stored: pa.Table, run: str) -> None:

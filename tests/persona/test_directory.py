@@ -8,6 +8,7 @@ import pytest
 from persona import store as store_module
 from persona.directory import Directory
 from persona.store import MANY_LOOKUPS, PersonaStore
+from persona.store_tables import pack
 from tests.persona.test_store import rows
 
 pytestmark = pytest.mark.engine
@@ -61,7 +62,7 @@ def test_rows_that_move_while_they_are_looked_up_are_found(
 
 
 def test_of_two_rows_that_a_killed_upsert_left_the_newer_counts(store: PersonaStore) -> None:
-    store._table.add(rows(NAMES[0], summary="They like jazz.", run="r2", made=2))
+    store._table.add(pack(rows(NAMES[0], summary="They like jazz.", run="r2", made=2)))
     assert (store.get(NAMES[0]) or {})["summary"] == "They like jazz."
     asked_often(store)
     assert (store.get(NAMES[0]) or {})["summary"] == "They like jazz."

@@ -150,7 +150,9 @@ def test_pictures_go_unless_somebody_else_posted_them_too(root: Path) -> None:
     assert metadata[b"clip_model"] == b"tiny"
 
 
-@pytest.mark.parametrize("kind", ["parquet", "zst", "gz", "npy", "name", "seam", "version"])
+@pytest.mark.parametrize(
+    "kind", ["parquet", "zst", "gz", "npy", "name", "seam", "version", "packed"]
+)
 def test_a_search_finds_what_a_plain_search_does_not(tmp_path: Path, kind: str) -> None:
     noise = bytes(range(256)) * 64
     match kind:
@@ -174,6 +176,13 @@ def test_a_search_finds_what_a_plain_search_does_not(tmp_path: Path, kind: str) 
             store.upsert(rows(ANN, "bob"))
             store._table.delete(f"user_id = '{ANN}'")
             assert store.get(ANN) is None
+        case "packed":
+            told = f"{ANN[:8]} and {ANN[8:]}: {ANN}"  # its bytes are a repetition of two parts
+            table = rows("bob")
+            place = table.schema.get_field_index("persona")
+            persona = pa.array([f"of {told}"], pa.string())
+            PersonaStore.create(tmp_path, 2, 3).upsert(table.set_column(place, "persona", persona))
+            assert not any(ANN.encode() in p.read_bytes() for p in tmp_path.rglob("*.lance/data/*"))
     assert len(find_traces(tmp_path, ANN).found) >= 1
     assert find_traces(tmp_path, user_id(77)).found == []
 

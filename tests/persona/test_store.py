@@ -16,11 +16,17 @@ from persona.config import EvidenceConfig, PersonaResources, StoreConfig
 from persona.errors import StoreBusyError
 from persona.evidence import build_evidence
 from persona.grounded import verbalize_user
-from persona.indexing import evidence_json, index_personas, persona_keys, run_version
+from persona.indexing import (
+    carried_store,
+    evidence_json,
+    index_personas,
+    persona_keys,
+    run_version,
+)
 from persona.items import UserEvidence, evidence_table, group_users
 from persona.schema import Persona
 from persona.store import PersonaStore
-from persona.store_tables import store_schema
+from persona.store_tables import HISTORY, TABLE, store_schema, unpack
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
 from persona.verbalizer import outcome_tables
 from pipelines.contract import ContractError, Counts, MissingInputError, Run
@@ -216,6 +222,60 @@ def test_upserts_replace_and_add(tmp_path: Path) -> None:
         "bob": "They like pastel.",
         "eve": "They like pastel.",
     }
+
+
+def older_store(path: Path) -> PersonaStore:
+    """Of the format before texts were packed: ann and bob of r1, ann again of r2."""
+    store = PersonaStore.create(path, 2, 3)
+    store.upsert(rows("ann", "bob", summary="one", run="r1", made=10))
+    store.upsert(rows("ann", summary="two", run="r2", made=20))
+    for name in (TABLE, HISTORY):
+        plain = unpack(store._tables[name].to_arrow())
+        store._db.create_table(name, plain, mode="overwrite")
+    return PersonaStore.open(path)
+
+
+def test_long_texts_are_kept_packed(tmp_path: Path) -> None:
+    store = PersonaStore.create(tmp_path, 2, 3)
+    store.upsert(rows("ann", summary="They like neon. " * 500))
+    for name, columns in ((TABLE, ("persona", "evidence")), (HISTORY, ("persona",))):
+        table = store._tables[name]
+        assert {table.schema.field(column).type for column in columns} == {pa.binary()}
+        assert len(table.to_arrow().column("persona")[0].as_py()) < 1000
+    assert json.loads((store.get("ann") or {})["persona"])["summary"] == "They like neon. " * 500
+    (row,) = pa.Table.from_batches(store.batches()).to_pylist()
+    assert row == store.get("ann")
+    assert pa.Table.from_batches(store.batches()).schema.equals(store.schema)
+
+
+def test_a_store_of_the_format_before_is_read_and_renewed_but_not_written(tmp_path: Path) -> None:
+    store = older_store(tmp_path / "older")
+    assert store.is_older
+    with pytest.raises(ContractError, match=r"older format.*run index_personas"):
+        store.upsert(rows("eve", run="r3", made=30))
+    renewed = store.renewed(tmp_path / "renewed")
+    assert not renewed.is_older
+    for read in (store, renewed):
+        assert json.loads((read.get("ann") or {})["persona"]) == {"summary": "two"}
+        assert summaries(read.history("ann")) == [("r1", "one"), ("r2", "two")]
+        then = read.get_at("ann", "r1")
+        assert then is not None and json.loads(then["persona"]) == {"summary": "one"}
+        told = pa.Table.from_batches(read.batches()).sort_by("user_id").to_pylist()
+        assert told == [read.get("ann"), read.get("bob")]
+    renewed.upsert(rows("ann", "eve", summary="three", run="r3", made=30))
+    assert [row["run_version"] for row in renewed.history("ann")] == ["r1", "r2", "r3"]
+    assert renewed.count() == 3
+
+
+def test_the_step_goes_on_from_a_store_of_the_format_before(tmp_path: Path) -> None:
+    for dims in ((2, 3), (4, 3)):
+        published = tmp_path / f"published{dims[0]}"
+        older_store(published)
+        carried = carried_store(published, tmp_path / "staged", dims)
+        assert (carried.is_older, carried.dims) == (False, dims)
+        assert summaries(carried.history("ann")) == [("r1", "one"), ("r2", "two")]
+        assert carried.count() == (2 if dims == (2, 3) else 0)
+        assert PersonaStore.open(published).is_older  # it may be rolled back to
 
 
 def test_a_user_twice_in_a_batch_is_refused(tmp_path: Path) -> None:
