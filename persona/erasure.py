@@ -34,6 +34,7 @@ from pipelines.tables import MEDIA
 
 CHUNK_BYTES = 1 << 22
 ERASED = "erased"
+UNREADABLE = "what lies behind cannot be searched: delete or mend it"
 PAGES = (".html",)  # made from tables, and made again by the next run
 
 
@@ -79,16 +80,17 @@ def erase_user(root: Path, user_id: str, archives: Sequence[Path] = ()) -> Erase
         try:
             samples = drop_samples(path, set(own["url"]))
         except DamagedShardError as error:
-            raise ErasureError(
-                f"{path}: {error}; what lies behind cannot be searched: delete or mend it"
-            ) from error
+            raise ErasureError(f"{path}: {error}; {UNREADABLE}") from error
         if samples:
             removed[_told(path, root)] = samples
     files = [path for folder in (root, *archives) for path in sorted(folder.rglob("*.parquet"))]
     # MEDIA last: it says which pictures are theirs, to an erasure that goes on after a kill, too.
     for path in sorted(files, key=lambda path: _is_in(path, MEDIA.path(run))):
         graph_files = _is_in(path, GRAPH_STORE.path(run))
-        rows = 0 if graph_files else drop_rows(path, {"user_id": [user_id], **own})
+        try:
+            rows = 0 if graph_files else drop_rows(path, {"user_id": [user_id], **own})
+        except (pa.ArrowException, OSError) as error:
+            raise ErasureError(f"{path}: {error}; {UNREADABLE}") from error
         if rows:
             removed[_told(path, root)] = rows
         if user_id in path.name:  # a shard is named for its first user
@@ -131,9 +133,10 @@ def drop_rows(path: Path, gone: Mapping[str, Sequence[str]]) -> int:
     with pq.ParquetFile(path) as source:
         schema = source.schema_arrow
         column = next((name for name in gone if name in schema.names), None)
-        if column is None or not gone[column] or not _holds_text(schema.field(column).type):
+        if column is None or not gone[column] or not _is_text(schema.field(column).type):
             return 0
-        values = pa.array(gone[column], schema.field(column).type)
+        # As text, however it is held: tables of others may have it as a dictionary.
+        values = pa.array(gone[column], pa.large_string())
         groups = range(source.num_row_groups)
         dropped = sum(_matches(source, group, column, values) for group in groups)
         if not dropped:
@@ -142,13 +145,15 @@ def drop_rows(path: Path, gone: Mapping[str, Sequence[str]]) -> int:
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for group in groups:
                 rows = source.read_row_group(group)
-                writer.write_table(rows.filter(pc.invert(pc.is_in(rows.column(column), values))))
+                is_gone = pc.is_in(_texts(rows.column(column)), values)
+                writer.write_table(rows.filter(pc.invert(is_gone)))
     temporary.rename(path)
     return dropped
 
 
 def _matches(source: pq.ParquetFile, group: int, column: str, values: pa.Array) -> int:
-    found = pc.is_in(source.read_row_group(group, columns=[column]).column(column), values)
+    texts = _texts(source.read_row_group(group, columns=[column]).column(column))
+    found = pc.is_in(texts, values)
     return int(pc.sum(found).as_py() or 0)
 
 
@@ -282,14 +287,31 @@ def _in_lance(folder: Path, user_id: str) -> bool:
 
 
 def _holds_text(type_: pa.DataType) -> bool:
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        return _holds_text(type_.value_type)
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+    inner = (type_.field(i).type for i in range(type_.num_fields))
+    return _is_text(type_) or any(map(_holds_text, inner))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    if pa.types.is_dictionary(type_):
+        return _is_text(type_.value_type)
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(type_) for is_kind in kinds)
+
+
+def _texts(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return column.cast(pa.large_string())
 
 
 def _mentions(column: pa.Array, text: str) -> bool:
-    flat = column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column
-    return bool(pc.any(pc.match_substring(flat, text)).as_py())
+    if pa.types.is_map(column.type):
+        return _mentions(column.keys, text) or _mentions(column.items, text)
+    if pa.types.is_struct(column.type):
+        return any(_mentions(inner, text) for inner in column.flatten())
+    if column.type.num_fields:
+        return _mentions(column.flatten(), text)
+    if not _is_text(column.type):
+        return False
+    return bool(pc.any(pc.match_substring(_texts(column), text)).as_py())
 
 
 def _is_in(path: Path, folder: Path) -> bool:

@@ -23,7 +23,7 @@ from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE
 from orchestration import __main__ as command_line
 from orchestration.manifests import identity
-from persona.erasure import CHUNK_BYTES, ERASED, erase_user, find_traces
+from persona.erasure import CHUNK_BYTES, ERASED, drop_rows, erase_user, find_traces
 from persona.errors import ErasureError
 from persona.store import PersonaStore
 from persona.tables import EVIDENCE, PERSONA_STORE, PERSONAS
@@ -148,6 +148,41 @@ def test_pictures_go_unless_somebody_else_posted_them_too(root: Path) -> None:
     assert len(embedded) == len(archived) == NUM_USERS - 1
     metadata = IMAGE_EMBEDDINGS.dataset(run).schema.metadata
     assert metadata[b"clip_model"] == b"tiny"
+
+
+TEXT_OF_OTHERS = {
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "view": pa.string_view(),
+}
+
+
+def test_rows_go_where_another_program_holds_text_as_a_dictionary(tmp_path: Path) -> None:
+    ids = pa.array([ANN, "bob", None]).cast(TEXT_OF_OTHERS["dictionary"])
+    table, path = pa.table({"user_id": ids, "n": [1, 2, 3]}), tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="zstd")
+    assert drop_rows(path, {"user_id": [ANN]}) == 1
+    assert pq.read_table(path).to_pylist() == table.to_pylist()[1:]
+
+
+@pytest.mark.parametrize("kind", [*TEXT_OF_OTHERS, "struct", "structs", "map"])
+def test_a_search_finds_text_in_every_type_of_column(tmp_path: Path, kind: str) -> None:
+    told = f"of {ANN}"
+    column = {
+        "struct": lambda: pa.array([{"by": told}] * 5000),
+        "structs": lambda: pa.array([[{"n": 1, "by": told}]] * 5000),
+        "map": lambda: pa.array([[("by", told)]] * 5000, pa.map_(pa.string(), pa.string())),
+    }.get(kind, lambda: pa.array([told] * 5000).cast(TEXT_OF_OTHERS[kind]))()
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"c": column}), path, compression="zstd", write_statistics=False)
+    assert find_traces(tmp_path, ANN).found == ["a.parquet"]
+    assert find_traces(tmp_path, user_id(77)).found == []
+
+
+def test_a_damaged_table_is_named_and_ends_the_erasure(root: Path) -> None:
+    shard = root.parent / "archive" / "damaged.parquet"
+    shard.write_bytes(b"PAR1 and no more")
+    with pytest.raises(ErasureError, match=r"damaged\.parquet.*delete or mend it"):
+        erase_user(root, ANN, [root.parent / "archive"])
 
 
 @pytest.mark.parametrize(
