@@ -50,7 +50,8 @@ def write_checkpoint(
     files in `work`.
     """
     names = held.graph.subreddits()
-    seen = held.graph.user_keys[held.training.graph.by_user.degrees() > 0].sort().values
+    seen = held.graph.user_keys[held.training.graph.by_user.degrees() > 0]
+    seen.numpy().sort()  # in place: torch would make as many indices
     for variant, model in models.items():
         trained = TrainedEncoder(
             model=model, subreddits=names, seen_users=seen, clock=held.graph.clock()

@@ -281,7 +281,7 @@ def _save(root: Path, model: TasteEncoder) -> None:
     trained = TrainedEncoder(
         model=model.eval(),
         subreddits=store.subreddits(),
-        seen_users=store.user_keys.sort().values,
+        seen_users=torch.from_numpy(np.sort(store.user_keys.numpy())),
         clock=store.clock(),
     )
     save_encoder(run.staged(CHECKPOINT), trained)
