@@ -23,8 +23,7 @@ import yaml
 from typer.testing import CliRunner
 
 from embed.config import ClipConfig
-from orchestration import __main__ as command_line
-from orchestration import profiles
+from orchestration import command_line, profiles
 from orchestration.dagster.command import Command
 from persona.web.deploy import read_settings
 from pipelines.forgotten import tombstones

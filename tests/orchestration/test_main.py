@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,8 @@ import pytest
 import zstandard
 from typer.testing import CliRunner
 
-from orchestration import __main__ as command_line
+from orchestration import command_line
+from orchestration.__main__ import main
 from orchestration.flow import FLOW
 from orchestration.manifests import Manifest
 from orchestration.profiles import Profile
@@ -106,6 +109,19 @@ def test_a_class_of_failures_that_is_none_is_named_with_those_that_are(tmp_path:
         invoke(*words, "--retry-failed", "timeout", "--retry-failed", "late")
     with pytest.raises(MissingInputError, match="has no dumps"):
         invoke(*words, "--retry-failed", "timeout")
+
+
+def test_failures_to_retry_in_a_run_without_their_step_are_an_error(tmp_path: Path) -> None:
+    key = new_key_file(tmp_path / "key")
+    placed = ("--root", str(tmp_path / "run"), "--key-file", str(key))
+    words = ("run", "--input", "nowhere/*", *placed, "--retry-failed", "timeout")
+    told = r"--retry-failed with --only ingest: .*add --only embed_images, or leave"
+    with pytest.raises(ConfigError, match=told):
+        invoke(*words, "--only", "ingest")
+    with pytest.raises(ConfigError, match=r"--retry-failed with --month: .*leave one of them out"):
+        invoke(*words, "--month", "2019-08")
+    with pytest.raises(MissingInputError, match="has no dumps"):
+        invoke(*words, "--only", "ingest", "--only", "embed_images")
 
 
 def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -240,9 +256,32 @@ def test_who_stops_a_run_is_told_that_it_goes_on(
     monkeypatch.setattr(command_line, "show_status", stopped)
     monkeypatch.setattr("sys.argv", ["tastegraph", "status"])
     with pytest.raises(SystemExit) as exit_info:
-        command_line.main()
+        main()
     assert exit_info.value.code == 130
-    assert capsys.readouterr().err.startswith("stopped what is finished is kept")
+    assert capsys.readouterr().err == "stopped: what is done stays; run again to go on\n"
+
+
+@pytest.mark.parametrize(
+    "module", ["typer", "orchestration.flow", "polars", "orchestration.runner"]
+)
+def test_who_stops_a_command_while_it_is_loaded_sees_no_traceback(module: str) -> None:
+    """Ctrl-C at a known place: where the module is looked for."""
+    code = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["tastegraph", "run", "--input", "nowhere"]
+from orchestration.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "stopped: what is done stays; run again to go on\n"
 
 
 def test_a_path_that_cannot_be_used_is_one_line(

@@ -21,7 +21,7 @@ from graph.config import GraphConfig, GraphResources
 from graph.counter_random import hash_strings
 from graph.store import GraphStore
 from graph.tables import CHECKPOINT, GRAPH_STORE
-from orchestration import __main__ as command_line
+from orchestration import command_line
 from orchestration.manifests import identity
 from persona.erasure import CHUNK_BYTES, ERASED, drop_rows, erase_user, find_traces
 from persona.errors import ErasureError

@@ -17,7 +17,7 @@ from graph.experiment import train_encoder
 from graph.results import write_checkpoint
 from graph.tables import CHECKPOINT, USER_EMBEDDINGS
 from graph.variants import MAIN_VARIANT
-from orchestration import __main__ as command_line
+from orchestration import command_line
 from orchestration.commands.graph import _image_figures
 from pipelines.contract import ConfigError, ContractError, MissingInputError, Run
 from tests.graph.conftest import SMALL, Small, one_thread, small

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from orchestration import __main__ as command_line
+from orchestration import command_line
 from orchestration.manifests import identity
 from persona.tables import PERSONA_STORE
 from pipelines.contract import ConfigError, MissingInputError, Run
