@@ -73,7 +73,7 @@ FLOW = (
         reads=(),
         writes=(SUBMISSIONS, COMMENTS, MEDIA, REJECTS),
         monthly=True,
-        version=4,
+        version=5,
     ),
     Step(
         name="interactions",

@@ -188,8 +188,12 @@ def cleaned_texts(
 ) -> list[pl.Series]:
     """The named columns as tables hold them; `rows` has created_utc too."""
     clean = rows.select(cleaned(pl.col(n).fill_null(""), pl.col("created_utc")) for n in names)
-    texts = (without_own_names(column, authors) for column in clean)
-    return [text.str.head(config.max_text_chars) for text in texts]
+    return [unsigned(text, authors, config) for text in clean]
+
+
+def unsigned(texts: pl.Series, authors: pl.Series, config: IngestConfig) -> pl.Series:
+    """Clean texts without the names of their authors, and no longer than they may be."""
+    return without_own_names(texts, authors).str.head(config.max_text_chars)
 
 
 def media_column(shown: Sequence[Mapping[str, Any]], over_18: bool) -> tuple[pl.Series, int]:

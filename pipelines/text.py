@@ -30,9 +30,13 @@ def cleaned(text: pl.Expr, created_utc: pl.Expr) -> pl.Expr:
         created_utc: Epoch seconds; says whether the text is escaped.
     """
     plain = text.str.replace_many(_ESCAPES)
-    era = pl.when(created_utc < PLAIN_SINCE_UTC).then(plain).otherwise(text)
-    shown = era.str.replace_many(_FILLERS, leftmost=True).str.replace_all(_UNPRINTABLE, "")
-    return masked(shown).str.strip_chars()
+    return shown(pl.when(created_utc < PLAIN_SINCE_UTC).then(plain).otherwise(text))
+
+
+def shown(text: pl.Expr) -> pl.Expr:
+    """What `cleaned` makes of a text without Reddit's escapes."""
+    printable = text.str.replace_many(_FILLERS, leftmost=True).str.replace_all(_UNPRINTABLE, "")
+    return masked(printable).str.strip_chars()
 
 
 def masked(text: pl.Expr) -> pl.Expr:

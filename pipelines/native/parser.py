@@ -48,12 +48,13 @@ from pipelines.rows import (
     REJECTS_SCHEMA,
     Parsed,
     Tally,
-    cleaned_texts,
     parse_batch,
     posted_urls,
     total,
+    unsigned,
 )
 from pipelines.rules import is_bot, is_gone, is_profile
+from pipelines.text import PLAIN_SINCE_UTC, shown
 from pipelines.urls import MAX_URL_CHARS
 
 _COMMON = {
@@ -311,9 +312,11 @@ class LineParser:
             "edited_utc": column("edited", pl.Int64()),
         }
         for key in _TEXTS_OF_KIND[self._kind]:
-            raw = texts_of(Field.of(spans, key).take(kept), self._config.max_text_chars)
+            field = Field.of(spans, key).take(kept)
+            is_escaped = created < PLAIN_SINCE_UTC
+            raw = texts_of(field, self._config.max_text_chars, is_escaped=is_escaped)
             raw.mark_names(self._authors.table.arena, self._authors.table.offsets, author)
-            found[key] = self._cleaned(raw, created, author)
+            found[key] = self._cleaned(raw, author)
         if self._kind == "RC":
             return pl.DataFrame(found | {"submission_id": column("link_id", pl.UInt64())}), 0
         found["num_comments"] = column("num_comments", pl.Int32())
@@ -323,14 +326,14 @@ class LineParser:
         found["media"], albums = media_of(spans, kept, self._config.over_18 == "keep")
         return pl.DataFrame(found), albums
 
-    def _cleaned(self, raw: Texts, created: Codes, author: Codes) -> pl.Series:
+    def _cleaned(self, raw: Texts, author: Codes) -> pl.Series:
         texts, rows = raw.to_series(), np.flatnonzero(raw.needs_care)
         if not len(rows):
             return texts
-        names = self._authors.names(author[rows])
-        careful = pl.DataFrame({"t": texts.gather(rows), "created_utc": created[rows]})
-        (clean,) = cleaned_texts(careful, names, self._config, "t")
-        return _replaced(texts, rows, clean)
+        clean = texts.gather(rows).to_frame("t").select(shown(pl.col("t"))).to_series()
+        return _replaced(
+            texts, rows, unsigned(clean, self._authors.names(author[rows]), self._config)
+        )
 
     def _posted(self, field: Field, author: Codes) -> pl.Series:
         """Column `url`: as `rows.posted_urls` where that may change a url, else as posted."""

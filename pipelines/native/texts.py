@@ -1,4 +1,5 @@
-"""Spans of texts -> texts unescaped, and which of them need cleaning (`pipelines.text`)."""
+"""Spans of texts -> texts unescaped by JSON and by era, and which of them need more cleaning
+(`pipelines.text`)."""
 
 from __future__ import annotations
 
@@ -13,15 +14,21 @@ from pipelines.native.scan import ESCAPED, TEXT, Field, borrowing, hex4, inlined
 from pipelines.native.simd import LANES, any_of, byte_at, copy_block, first_bit, unclean
 
 # What a byte of a text asks for: nothing, or a look at it.
-_PLAIN, _ESCAPE, _CARE, _SLASH, _LEAD, _AT_SIGN = range(6)
+_PLAIN, _ESCAPE, _CARE, _SLASH, _LEAD, _AT_SIGN, _AMPERSAND = range(7)
 _CLASS_OF_BYTE = np.full(256, _PLAIN, np.uint8)
 _CLASS_OF_BYTE[:32] = _CARE
 _CLASS_OF_BYTE[[ord("\n"), ord("\t")]] = _PLAIN
-_CLASS_OF_BYTE[[ord("&"), 0x7F]] = _CARE
+_CLASS_OF_BYTE[0x7F] = _CARE
+_CLASS_OF_BYTE[ord("&")] = _AMPERSAND
 _CLASS_OF_BYTE[ord("\\")] = _ESCAPE
 _CLASS_OF_BYTE[ord("/")] = _SLASH
 _CLASS_OF_BYTE[ord("@")] = _AT_SIGN
 _CLASS_OF_BYTE[[0xC2, 0xC4, 0xC5, 0xE2, 0xEF]] = _LEAD
+# What follows an ampersand: Reddit's own escapes with what they stand for, and its fillers.
+_AMP, _LT, _GT, _NBSP, _ZERO_WIDTH = (
+    np.frombuffer(name, np.uint8) for name in (b"amp;", b"lt;", b"gt;", b"nbsp;", b"#x200b;")
+)
+_AMP_SIGN, _LT_SIGN, _GT_SIGN = np.frombuffer(b"&<>", np.uint8)
 
 
 @borrowing
@@ -30,7 +37,7 @@ def _needs_care(code):
     if code < 0x20:
         return code != 10 and code != 9
     if code < 0x7F:
-        return code == 38
+        return False
     if code <= 0x9F or code == 0xAD:
         return True
     if code == 0x130 or code == 0x131 or code == 0x17F or code == 0x212A or code == 0xFEFF:
@@ -84,13 +91,14 @@ def _unescaped(c):
 
 
 @borrowing
-def _is_word(c):
-    return 48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 95 or c >= 0x80
+def _is_letter(c):
+    """Whether a byte surely is part of a word: of others than ASCII, only some characters are."""
+    return 48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 95
 
 
 @borrowing
 def _may_mention(out, begin, slash):
-    """Whether u or user, as a word of its own, stands before the slash."""
+    """Whether u or user, perhaps as a word of its own, stands before the slash."""
     k = slash - 1
     if k < begin:
         return False
@@ -101,14 +109,90 @@ def _may_mention(out, begin, slash):
             c = 117
     if c != 117:
         return False
-    return k == begin or not _is_word(out[k - 1])
+    return k == begin or not _is_letter(out[k - 1])
 
 
 @borrowing
-def _text(base, i, end, classes, is_line, target, out, o):
+def _follows(out, i, end, name):
+    """Whether the name, in lower case, stands at i."""
+    if end - i < name.shape[0]:
+        return False
+    for k in range(name.shape[0]):
+        c = out[i + k]
+        if c != name[k] and not (c == 66 and name[k] == 98):  # &#x200B; is written in both cases
+            return False
+    return True
+
+
+@borrowing
+def _without_escapes(out, begin, end):
+    """Replaces `&amp;`, `&lt;` and `&gt;` from begin to end; where the text ends then."""
+    i = o = begin
+    while i < end:
+        c = out[i]
+        i += 1
+        if c == _AMP_SIGN:
+            if _follows(out, i, end, _AMP):
+                i += _AMP.shape[0]
+            elif _follows(out, i, end, _LT):
+                c = _LT_SIGN
+                i += _LT.shape[0]
+            elif _follows(out, i, end, _GT):
+                c = _GT_SIGN
+                i += _GT.shape[0]
+        out[o] = c
+        o += 1
+    return o
+
+
+@borrowing
+def _has_entity(out, begin, end, is_line):
+    """Whether there is what cleaning replaces: fillers in texts, `&amp;` in lines."""
+    for i in range(begin, end):
+        if out[i] == _AMP_SIGN:
+            if is_line:
+                if _follows(out, i + 1, end, _AMP):
+                    return True
+            elif _follows(out, i + 1, end, _NBSP) or _follows(out, i + 1, end, _ZERO_WIDTH):
+                return True
+    return False
+
+
+@inlined
+def _is_wide_space(a, b, c):
+    """Whether a character of three bytes is white space. Unicode 15, White_Space."""
+    if a == 0xE2:
+        if b == 0x80:
+            return 0x80 <= c <= 0x8A or c == 0xA8 or c == 0xA9 or c == 0xAF
+        return b == 0x81 and c == 0x9F
+    return (a == 0xE1 and b == 0x9A and c == 0x80) or (a == 0xE3 and b == 0x80 and c == 0x80)
+
+
+@borrowing
+def _has_outer_space(out, begin, end):
+    """Whether a text of UTF-8 begins or ends with white space."""
+    if end == begin:
+        return False
+    first, last = out[begin], out[end - 1]
+    if first <= 32 or last <= 32:
+        return True
+    if first == 0xC2 and out[begin + 1] == 0xA0:
+        return True
+    if 0xE1 <= first <= 0xE3 and _is_wide_space(first, out[begin + 1], out[begin + 2]):
+        return True
+    if last < 0x80:
+        return False
+    if out[end - 2] == 0xC2 and last == 0xA0:
+        return True
+    lead = out[end - 3] if end - begin >= 3 else np.uint8(0)
+    return 0xE1 <= lead <= 0xE3 and _is_wide_space(lead, out[end - 2], last)
+
+
+@borrowing
+def _text(base, i, end, classes, is_line, is_escaped, target, out, o):
     """Writes the text unescaped to `out` at `o`; where it ends, and if it needs care."""
     begin = o
-    care = False
+    care = has_entities = False
     while i < end:
         if i + LANES <= end:
             looks = unclean(base + i)
@@ -135,6 +219,7 @@ def _text(base, i, end, classes, is_line, target, out, o):
                 if 0xD800 <= c <= 0xDBFF:
                     c = 0x10000 + ((c - 0xD800) << 10) + hex4(base, i + 2, end) - 0xDC00
                     i += 6
+            has_entities |= c == 38
             care |= (
                 _needs_care(c)
                 or (is_line and c < 32)
@@ -153,19 +238,25 @@ def _text(base, i, end, classes, is_line, target, out, o):
                 else:
                     code = ((np.int64(c) & 31) << 6) | (second & 63)
                 care |= _needs_care(code)
+            elif kind == _AMPERSAND:
+                has_entities = True
+            elif kind == _AT_SIGN:
+                # In an address, a letter stands before it.
+                care |= o == begin or not _is_letter(out[o - 1])
             else:
                 care = True
             out[o] = c
             o += 1
             i += 1
-    if o > begin:
-        first, last = out[begin], out[o - 1]
-        care |= first <= 32 or first >= 0x80 or last <= 32 or last >= 0x80
-    return o, care
+    if has_entities:
+        if is_escaped:
+            o = _without_escapes(out, begin, o)
+        care |= _has_entity(out, begin, o, is_line)
+    return o, care or _has_outer_space(out, begin, o)
 
 
 @borrowing
-def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out, care):
+def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, is_escaped, offsets, out, care):
     o = 0
     target = out.ctypes.data
     for row in range(starts.shape[0]):
@@ -173,7 +264,9 @@ def _texts(base, starts, ends, kinds, max_bytes, classes, is_line, offsets, out,
         care[row] = False
         kind = kinds[row]
         if kind == TEXT or kind == ESCAPED:
-            o, care[row] = _text(base, starts[row], ends[row], classes, is_line, target, out, o)
+            o, care[row] = _text(
+                base, starts[row], ends[row], classes, is_line, is_escaped[row], target, out, o
+            )
             care[row] |= o - offsets[row] > max_bytes
     offsets[starts.shape[0]] = o
 
@@ -250,7 +343,7 @@ class Texts:
     Args:
         data: UTF-8 bytes.
         offsets: int64 [rows + 1].
-        needs_care: Whether cleaning (`pipelines.text`) may change a text.
+        needs_care: Whether what is left of cleaning (`pipelines.text.shown`) may change a text.
     """
 
     data: npt.NDArray[np.uint8]
@@ -272,13 +365,20 @@ class Texts:
         _holds_names(self.data, self.offsets, names, name_offsets, codes, self.needs_care)
 
 
-def texts_of(field: Field, max_bytes: int, *, is_line: bool = False) -> Texts:
+def texts_of(
+    field: Field,
+    max_bytes: int,
+    *,
+    is_line: bool = False,
+    is_escaped: npt.NDArray[np.bool_] | None = None,
+) -> Texts:
     """The texts of a field; what is none is empty.
 
     Args:
         field: Where they lie.
         max_bytes: Longer ones need care.
-        is_line: Those with newlines and tabs need it too.
+        is_line: Those with newlines, tabs and `&amp;` need it too, and those with fillers do not.
+        is_escaped: Of which texts Reddit's escapes are undone; of none, unless told.
     """
     num_rows = len(field.kind_L)
     capacity = int((field.end_L - field.start_L)[field.is_text].sum(dtype=np.int64))
@@ -293,6 +393,7 @@ def texts_of(field: Field, max_bytes: int, *, is_line: bool = False) -> Texts:
         max_bytes,
         _CLASS_OF_BYTE,
         is_line,
+        np.zeros(num_rows, np.bool_) if is_escaped is None else is_escaped,
         offsets,
         out,
         care,

@@ -238,6 +238,29 @@ def test_lines_that_differ_from_the_first_in_any_byte_are_read_as_in_the_slow_wa
     assert_same(kind, b"\n".join([first, *(line for line in changed if b"\n" not in line)]))
 
 
+PIECES = [
+    "&amp;", "&lt;", "&gt;", "&nbsp;", "&#x200B;", "&#x200b;", "&#x200", "&", "amp;", "lt;",
+    "#x200B;", "nBsp;", "u/Someone", "/user/a_b", "U/x", "u/", "r/aww", "@", "@ab", "a@b.example",
+    "\u00e9@ab", "\U0001f600", "\u00e9", "\u00a0", "\u2003", "\u3000", "\u1680", "\u2028",
+    "\u205f", "\u2019", "\u200b", "\u0085", "\u3002", "\ufeff", " ", "\n", "\r\n", "\t",
+    "\x1c", "word", "Someone", "\\_", "a\\_b", "]", "(", "_", "-", "0", "x" * 31,
+]  # fmt: skip
+
+
+def test_texts_of_all_that_cleaning_knows_are_those_of_the_slow_way() -> None:
+    """In both eras, with JSON's escapes and without."""
+    rng = random.Random(0)
+    for kind, key in (("RC", "body"), ("RS", "title"), ("RS", "selftext"), ("RS", "url")):
+        objects = []
+        for number in range(3_000):
+            text = "".join(rng.choices(PIECES, k=rng.randrange(1, 5)))
+            created = rng.choice([1_600_000_000, 1_700_000_000])
+            objects.append(OBJECTS[kind] | {key: text, "created_utc": created, "id": f"{number}"})
+        for ascii_only in (True, False):
+            made = [json.dumps(one, ensure_ascii=ascii_only).encode() for one in objects]
+            assert_same(kind, b"\n".join([*made, b""]))
+
+
 def test_authors_are_found_in_their_texts_wherever_they_stand() -> None:
     objects = [
         COMMENT | {"author": name, "body": "x" * before + said + "y" * after}
