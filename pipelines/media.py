@@ -30,7 +30,7 @@ _SUFFIX_OF_TYPE = {"image/jpg": "jpg", "image/jpeg": "jpg", "image/png": "png", 
 _INLINE_LINK = re.compile(
     r"https?://(?:preview|i)\.redd\.it/(?:[^\s/)]*-v\d+-)?([A-Za-z0-9]{5,32})\."
 )
-_GONE_AUTHORS = frozenset({"[deleted]", "[removed]"})
+GONE_AUTHORS = frozenset({"[deleted]", "[removed]"})
 
 
 class Image(NamedTuple):
@@ -102,7 +102,7 @@ def _parent(submission: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _repeated(parent: Mapping[str, Any], over_18: bool) -> Found:
     """Images of the repeated submission, unless it is gone: that holds for its repetitions too."""
     author = parent.get("author")
-    is_gone = isinstance(author, str) and author in _GONE_AUTHORS
+    is_gone = isinstance(author, str) and author in GONE_AUTHORS
     if is_gone or parent.get("removed_by_category") or (parent.get("over_18") and not over_18):
         return ()
     images = _gallery(parent) if _has_gallery(parent) else _own(parent, _resolved(parent))

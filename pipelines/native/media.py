@@ -1,5 +1,6 @@
 """Scanned submissions -> the images that they show: `pipelines.media`, without objects where the
-answer is plain: uploads, galleries, links that Reddit has a preview of, posts without images."""
+answer is plain: uploads, galleries, links that Reddit has a preview of, posts without images, and
+repetitions of these."""
 
 from __future__ import annotations
 
@@ -12,14 +13,16 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
-from pipelines.media import MEDIA_KEYS, images_of
+from pipelines.media import GONE_AUTHORS, MEDIA_KEYS, images_of
 from pipelines.native.scan import (
     ABSENT,
     ESCAPED,
+    FALSE,
     LIST,
     NULL,
     OBJECT,
     TEXT,
+    TRUE,
     Field,
     Keys,
     Spans,
@@ -52,6 +55,9 @@ from pipelines.urls import MAX_URL_CHARS
 
 _IMAGES, _SOURCE, _URL = Keys.of(["images"]), Keys.of(["source"]), Keys.of(["url"])
 _GALLERY_ITEMS = Keys.of(["items"])
+# Of a repeated submission: what it shows, and what tells that it is gone, or over 18.
+_PARENT_SIGNS = ("author", "removed_by_category", "over_18")
+_PARENT = Keys.of([*CLASS_KEYS, *_PARENT_SIGNS])
 _METADATA = tuple({"status": "valid", "e": "Image", "m": name} for name in TYPES)
 _IMAGE = {"url": pl.String(), "source": pl.String()}
 _OPEN, _CLOSE_LIST = ord("{"), ord("]")
@@ -231,6 +237,62 @@ def _galleries(
     return (np.repeat(rows, counts), urls, "gallery"), rows[is_odd]
 
 
+def _plain(fields: Mapping[str, Field]) -> tuple[list[_Shown], npt.NDArray[np.intp]]:
+    """Images of the submissions that say plainly what they show, and the rows of all others.
+
+    Args:
+        fields: Those of `CLASS_KEYS`, of the same submissions.
+    """
+    url, ordered = fields["url"], [fields[key] for key in CLASS_KEYS]
+    found = np.empty(len(url.kind_L), np.uint8)
+    starts, ends = np.zeros(len(found), np.int32), np.zeros(len(found), np.int32)
+    classes(
+        url.base,
+        np.stack([field.start_L for field in ordered], axis=1),
+        np.stack([field.end_L for field in ordered], axis=1),
+        np.stack([field.kind_L for field in ordered], axis=1),
+        found,
+        starts,
+        ends,
+    )
+    uploaded = Field(url.base, url.size_bytes, starts, ends, np.full(len(found), TEXT, np.uint8))
+    direct, preview, gallery, look = (
+        np.flatnonzero(found == of) for of in (DIRECT, PREVIEW, GALLERY, LOOK)
+    )
+    previews, odd_previews = _previews(fields["preview"].take(preview), preview)
+    data, metadata = (fields[key].take(gallery) for key in ("gallery_data", "media_metadata"))
+    in_galleries, odd_galleries = _galleries(data, metadata, gallery)
+    shown = [_direct(uploaded, direct), previews, in_galleries]
+    return shown, np.concatenate([look, odd_previews, odd_galleries])
+
+
+def _repeated(
+    lists: Field, rows: npt.NDArray[np.intp], over_18: bool
+) -> tuple[list[_Shown], npt.NDArray[np.intp]]:
+    """Images of submissions that repeat one other, which shows plainly what it does; other rows.
+
+    Args:
+        lists: Their `crosspost_parent_list`.
+        rows: Their numbers.
+        over_18: As `media.images_of`.
+    """
+    is_odd = lists.kind_L != LIST
+    parent = _only(lists, is_odd)
+    is_odd |= parent.kind_L != OBJECT
+    fields = dict(zip(_PARENT.names, fields_in(parent, _PARENT, is_odd), strict=True))
+    author, removed, adult = (fields.pop(key) for key in _PARENT_SIGNS)
+    is_odd |= author.kind_L == ESCAPED
+    is_odd |= ~np.isin(removed.kind_L, (ABSENT, NULL, FALSE, TEXT))
+    is_odd |= ~np.isin(adult.kind_L, (ABSENT, NULL, FALSE, TRUE))
+    is_gone = texts_of(author, 0).to_series().is_in(GONE_AUTHORS).to_numpy()
+    is_gone |= (removed.kind_L == TEXT) & (removed.end_L > removed.start_L)
+    is_gone |= (adult.kind_L == TRUE) & (not over_18)
+    shown = np.flatnonzero(~is_odd & ~is_gone)
+    found, look = _plain({key: field.take(shown) for key, field in fields.items()})
+    images: list[_Shown] = [(rows[shown[of]], urls, "crosspost") for of, urls, _ in found]
+    return images, np.concatenate([rows[is_odd], rows[shown[look]]])
+
+
 def media_of(spans: Spans, rows: npt.NDArray[np.intp], over_18: bool) -> tuple[pl.Series, int]:
     """Column `media` of these lines, nested, and the number of albums that nothing stands for.
 
@@ -239,28 +301,12 @@ def media_of(spans: Spans, rows: npt.NDArray[np.intp], over_18: bool) -> tuple[p
         rows: Some of them.
         over_18: As `media.images_of`.
     """
-    fields = [spans.keys.names.index(key) for key in CLASS_KEYS]
-    arrays = (spans.start_LF, spans.end_LF, spans.kind_LF)
-    found = np.empty(len(rows), np.uint8)
-    starts, ends = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int32)
-    base = spans.buffer.ctypes.data
-    classes(base, *(array[rows][:, fields] for array in arrays), found, starts, ends)
-    uploaded = Field(base, spans.buffer.size, starts, ends, np.full(len(rows), TEXT, np.uint8))
-
-    def field(key: str, chosen: npt.NDArray[np.intp]) -> Field:
-        return Field.of(spans, key).take(rows[chosen])
-
-    direct, preview, gallery, look = (
-        np.flatnonzero(found == of) for of in (DIRECT, PREVIEW, GALLERY, LOOK)
-    )
-    previews, odd_previews = _previews(field("preview", preview), preview)
-    in_galleries, odd_galleries = _galleries(
-        field("gallery_data", gallery), field("media_metadata", gallery), gallery
-    )
-    look = np.concatenate([look, odd_previews, odd_galleries])
+    fields = {key: Field.of(spans, key).take(rows) for key in CLASS_KEYS}
+    plain, look = _plain(fields)
+    repeated, look = _repeated(fields["crosspost_parent_list"].take(look), look, over_18)
+    plain += repeated
     shown = [images_of(one, over_18) for one in _Look(spans, rows[look]).submissions()]
     images = [image for one in shown for image in one.images]
-    plain = [_direct(uploaded, direct), previews, in_galleries]
     looked = pl.DataFrame(images, ["url", "source"], orient="row", schema_overrides=_IMAGE)
     urls = pl.concat([*(urls for _, urls, _ in plain), looked["url"]])
     labels = (pl.repeat(how, len(of), dtype=pl.String(), eager=True) for of, _, how in plain)

@@ -250,7 +250,9 @@ PIECES = [
 def test_texts_of_all_that_cleaning_knows_are_those_of_the_slow_way() -> None:
     """In both eras, with JSON's escapes and without."""
     rng = random.Random(0)
-    for kind, key in (("RC", "body"), ("RS", "title"), ("RS", "selftext"), ("RS", "url")):
+    fields: list[tuple[Kind, str]] = [("RC", "body")]
+    fields += [("RS", key) for key in ("title", "selftext", "url")]
+    for kind, key in fields:
         objects = []
         for number in range(3_000):
             text = "".join(rng.choices(PIECES, k=rng.randrange(1, 5)))
@@ -427,3 +429,41 @@ def test_what_galleries_show_is_as_in_the_slow_way() -> None:
     assert_same("RS", lines(*objects))
     shown = both("RS", lines(*objects))[0].versions["media"].list.len()
     assert len(set(shown)) > 2
+
+
+def test_what_repeated_submissions_show_is_as_in_the_slow_way() -> None:
+    rng = random.Random(0)
+    metadata = {"abcde": {"status": "valid", "e": "Image", "m": "image/png", "s": {"u": "x"}}}
+    gallery = {
+        "is_gallery": True,
+        "gallery_data": {"items": [{"media_id": "abcde"}]},
+        "media_metadata": metadata,
+    }
+    signs: dict[str, list[Any]] = {
+        "author": ["a", "a", "a", "[deleted]", "[removed]", "\u00e9", 'a"b', None, 7],
+        "removed_by_category": [None, None, None, "", "deleted", 'a"b', False, True, 0, []],
+        "over_18": [False, False, False, True, None, 1, "no", 0],
+        "preview": [None, *({"images": [{"source": {"url": url}}]} for url in PREVIEWS[:-1])],
+    }
+
+    def parent() -> dict[str, Any]:
+        made = {key: rng.choice(values) for key, values in signs.items() if rng.random() < 0.8}
+        made |= {"url": rng.choice(LINKS), "selftext": "", "media_metadata": None}
+        made |= gallery if rng.random() < 0.2 else {}
+        if rng.random() < 0.1:
+            made |= {"crosspost_parent_list": [{"url": LINKS[0]}]}
+        return made
+
+    def parents() -> Any:
+        luck = rng.random()
+        if luck < 0.85:
+            return [parent()]
+        return [parent(), parent()] if luck < 0.9 else rng.choice([[], [7], [parent(), 7], {}, 7])
+
+    objects = [SUBMISSION | {"crosspost_parent_list": parents()} for _ in range(1_500)]
+    for config in CONFIGS:
+        assert_same("RS", lines(*objects), config)
+    twice = lines(*objects).replace(b'"author": "[deleted]"', b'"author": "a", "author": "a"')
+    assert_same("RS", twice)
+    media = both("RS", lines(*objects))[0].versions["media"].explode().struct.field("source")
+    assert media.eq("crosspost").sum() > 300
