@@ -25,6 +25,8 @@ SPILL_BYTES = 96 << 20
 # A row group of a table, and a file of it, before compression (about 2.5 to 1): 256 MB on disk.
 ROW_GROUP_BYTES = 64 << 20
 FILE_BYTES = 640 << 20
+# Files of a month that is smaller, as far as each holds a row group: they are written side by side.
+MIN_FILES = 4
 # Ids are counted in buckets of 2^16: those of a busy month hold 20 MB of rows each.
 _BUCKET_BITS = 16
 _ROW_BYTES = 64
@@ -134,9 +136,10 @@ def plan(spills: Iterable[Spill]) -> list[Part]:
     for kind, found in sorted(by_kind.items()):
         sizes = pl.concat([s.sizes for s in found]).group_by("bucket").sum().sort("bucket")
         bounds = [(s.path, int(s.sizes["bucket"][0]), int(s.sizes["bucket"][-1])) for s in found]
-        num_files = -(-int(sizes["num_bytes"].sum()) // FILE_BYTES)
+        total = int(sizes["num_bytes"].sum())
+        num_files = max(-(-total // FILE_BYTES), min(MIN_FILES, total // ROW_GROUP_BYTES))
         done = sizes["num_bytes"].cum_sum() - sizes["num_bytes"]
-        file = (done * num_files // int(sizes["num_bytes"].sum())).alias("file")
+        file = (done * num_files // total).alias("file")
         in_file = sizes.with_columns(file, done.alias("done"))
         for (number,), buckets in in_file.partition_by(
             "file", as_dict=True, maintain_order=True
