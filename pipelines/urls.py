@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 # The longest url seen in a dump has 511,885 characters; no server answers one of a tenth of that.
 MAX_URL_CHARS = 4096
+IMAGE_ID_BYTES = 16
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".jfif", ".apng")
 # imgur shows a still image of a video under the same id.
@@ -79,8 +80,8 @@ ALBUM = Resolved("album")
 
 
 def image_id(url: str) -> str:
-    """128-bit BLAKE2b of a canonical url, hexadecimal."""
-    return hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
+    """BLAKE2b of a canonical url, of 128 bits, hexadecimal."""
+    return hashlib.blake2b(url.encode(), digest_size=IMAGE_ID_BYTES).hexdigest()
 
 
 def resolve(text: str) -> Resolved:

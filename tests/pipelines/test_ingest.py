@@ -433,3 +433,4 @@ def test_images_are_numbered_within_their_submission() -> None:
         (7, 1, image_id("b")),
         (9, 0, image_id("a")),
     ]
+    assert media_rows(pl.DataFrame({"id": [7, 8, 9], "media": media, **shared})[1:2]).is_empty()
