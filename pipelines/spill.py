@@ -25,8 +25,9 @@ SPILL_BYTES = 96 << 20
 # A row group of a table, and a file of it, before compression (about 2.5 to 1): 256 MB on disk.
 ROW_GROUP_BYTES = 64 << 20
 FILE_BYTES = 640 << 20
-# Files of a month that is smaller, as far as each holds a row group: they are written side by side.
-MIN_FILES = 4
+# Files of a smaller month, which are written side by side: none below 128 MB on disk, or, where the
+# month itself is, none below a row group.
+MIN_FILES, MIN_FILE_BYTES = 4, 320 << 20
 # Ids are counted in buckets of 2^16: those of a busy month hold 20 MB of rows each.
 _BUCKET_BITS = 16
 _ROW_BYTES = 64
@@ -137,7 +138,8 @@ def plan(spills: Iterable[Spill]) -> list[Part]:
         sizes = pl.concat([s.sizes for s in found]).group_by("bucket").sum().sort("bucket")
         bounds = [(s.path, int(s.sizes["bucket"][0]), int(s.sizes["bucket"][-1])) for s in found]
         total = int(sizes["num_bytes"].sum())
-        num_files = max(-(-total // FILE_BYTES), min(MIN_FILES, total // ROW_GROUP_BYTES))
+        least = MIN_FILE_BYTES if total >= MIN_FILE_BYTES else ROW_GROUP_BYTES
+        num_files = max(-(-total // FILE_BYTES), min(MIN_FILES, total // least))
         done = sizes["num_bytes"].cum_sum() - sizes["num_bytes"]
         file = (done * num_files // total).alias("file")
         in_file = sizes.with_columns(file, done.alias("done"))

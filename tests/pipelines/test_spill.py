@@ -5,7 +5,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
-from pipelines.spill import FILE_BYTES, ROW_GROUP_BYTES, Part, Spill, plan
+from pipelines.spill import FILE_BYTES, MIN_FILE_BYTES, ROW_GROUP_BYTES, Part, Spill, plan
 
 
 def parts(num_bytes: int, num_buckets: int = 64) -> list[Part]:
@@ -20,11 +20,13 @@ def parts(num_bytes: int, num_buckets: int = 64) -> list[Part]:
     [
         (ROW_GROUP_BYTES // 2, 1),
         (3 * ROW_GROUP_BYTES, 3),
+        (MIN_FILE_BYTES - 64, 4),
+        (MIN_FILE_BYTES, 1),
         (2 * FILE_BYTES, 4),
         (6 * FILE_BYTES, 6),
     ],
 )
-def test_a_month_has_files_to_write_side_by_side_if_each_holds_a_row_group(
+def test_a_month_has_files_to_write_side_by_side_if_none_is_too_small(
     num_bytes: int, num_files: int
 ) -> None:
     found = parts(num_bytes)
