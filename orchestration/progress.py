@@ -58,31 +58,29 @@ class FileLog:
         self._clock = clock
         self._logged_utc: dict[str, float] = {}
 
-    def add(self, file: FileProgress) -> str | None:
-        """The line that was logged; None if the file's last one, or its start, is too recent."""
+    def add(self, file: FileProgress) -> dict[str, Any] | None:
+        """What was logged; None if the file's last line, or its start, is too recent."""
         now_utc = self._clock()
         since_s = now_utc - self._logged_utc.setdefault(file.label, now_utc)
         if since_s < LOG_EVERY_S and not file.is_finished:
             return None
         self._logged_utc[file.label] = now_utc
-        line = json.dumps(
-            {
-                "time": datetime.fromtimestamp(now_utc, UTC).isoformat(timespec="seconds"),
-                **self._named,
-                "dump": file.label,
-                "bytes": file.done_bytes,
-                "total": file.total_bytes,
-                "lines": file.num_lines,
-                "bytes_per_s": round(file.bytes_per_s),
-                "lines_per_s": round(file.lines_per_s),
-                "eta_s": None if file.eta_s is None else round(file.eta_s),
-                "finished": file.is_finished,
-            }
-        )
+        told = {
+            "time": datetime.fromtimestamp(now_utc, UTC).isoformat(timespec="seconds"),
+            **self._named,
+            "dump": file.label,
+            "bytes": file.done_bytes,
+            "total": file.total_bytes,
+            "lines": file.num_lines,
+            "bytes_per_s": round(file.bytes_per_s),
+            "lines_per_s": round(file.lines_per_s),
+            "eta_s": None if file.eta_s is None else round(file.eta_s),
+            "finished": file.is_finished,
+        }
         self._target.parent.mkdir(parents=True, exist_ok=True)
         with self._target.open("a") as log:
-            log.write(line + "\n")
-        return line
+            log.write(json.dumps(told) + "\n")
+        return told
 
 
 class StepBars:
@@ -91,7 +89,7 @@ class StepBars:
     Args:
         bars: Shows them, on a terminal.
         label: Of the step.
-        log: Takes the files; without a terminal its lines are shown instead of bars.
+        log: Takes the files; without a terminal what it logs is told instead of bars.
     """
 
     def __init__(self, bars: Progress, label: str, log: FileLog | None) -> None:
@@ -107,9 +105,9 @@ class StepBars:
 
     def file(self, file: FileProgress) -> None:
         """Show how far a file is, and log it."""
-        line = self._log.add(file) if self._log is not None else None
-        if line is not None and not self.bars.console.is_terminal:
-            self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        told = self._log.add(file) if self._log is not None else None
+        if told is not None and not self.bars.console.is_terminal:
+            _tell(self.bars.console, told)
         if file.is_finished:
             if file.label in self._files:
                 self.bars.remove_task(self._files.pop(file.label))
@@ -134,7 +132,7 @@ class LogWatch:
     """Shows what `FileLog`s of other processes have told since the last look.
 
     Args:
-        bars: Shows files, on a terminal; without one new lines are shown.
+        bars: Shows files, on a terminal; without one what is new is told.
         logs: Folder of the logs.
         run_id: Whose lines count.
     """
@@ -155,11 +153,11 @@ class LogWatch:
                 with suppress(ValueError):  # a full disk cut it
                     told = json.loads(line)
                     if told["run"] == self._run_id:
-                        self._show(told, line)
+                        self._show(told)
 
-    def _show(self, told: dict[str, Any], line: str) -> None:
+    def _show(self, told: dict[str, Any]) -> None:
         if not self._bars.console.is_terminal:
-            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            _tell(self._bars.console, told)
             return
         label = told["dump"]
         if told["finished"]:
@@ -255,6 +253,14 @@ class Reporter:
         self._console.print(
             f"{mark} {label:<{LABEL_WIDTH}} {text}", highlight=False, soft_wrap=True
         )
+
+
+def _tell(console: Console, told: dict[str, Any]) -> None:
+    """One line of a file, where there are no bars."""
+    line = f"read {told['dump']:<{LABEL_WIDTH}} {_amount(*(told[name] for name in FIGURES))}"
+    if told["eta_s"] and not told["finished"]:
+        line += f", {quantity(told['eta_s'])} s left"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _amount(
