@@ -7,11 +7,12 @@ multiply zeros for most of their time. The numbers are theirs, up to rounding.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from pipelines.compiled import compiled
 
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
-kernel = njit(nogil=True, cache=True, fastmath=True, error_model="numpy", boundscheck=False)
+kernel = compiled(fastmath=True)
 
 
 @kernel

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from pipelines.compiled import compiled
 
 SLOPE, ZERO, ONE = np.float32(0.2), np.float32(0.0), np.float32(1.0)
 LOWEST = np.float32(-3.0e38)
 TOGETHER = 4  # Edge features that one pass over the hidden state takes.
 
-kernel = njit(nogil=True, cache=True, fastmath=True, error_model="numpy", boundscheck=False)
+kernel = compiled(fastmath=True)
 
 
 class FusedAttention(torch.autograd.Function):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 
 from graph.sampling import hashed
+from pipelines.compiled import compiled
 
-kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+kernel = compiled()
 
 
 class Dropout(nn.Dropout):

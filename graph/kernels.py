@@ -1,20 +1,20 @@
 """Loops over edges that numpy and torch could only do by making arrays as long as the graph.
 
-Compiled by Numba on first use, and cached. Half-precision features come as their bits, for Numba
-knows no half on a CPU.
+Half-precision features come as their bits, for Numba knows no half on a CPU.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pipelines.compiled import compiled
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.uint16]
 
-kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+kernel = compiled()
 
 
 def half_values() -> npt.NDArray[np.float32]:

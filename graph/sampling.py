@@ -6,14 +6,15 @@ torch makes every candidate of every row as a tensor; here a row stops when it h
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from pipelines.compiled import compiled
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _FEISTEL_ROUNDS = 6
 
-kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+kernel = compiled()
 
 
 @kernel

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
 
+from pipelines.compiled import compiled
 from pipelines.contract import Run
 from pipelines.tables import INTERACTIONS
 
@@ -172,7 +172,7 @@ def _user_ids(user: Ints, users: int, seed: int) -> npt.NDArray[np.uint8]:
     return made
 
 
-kernel = njit(nogil=True, cache=True)
+kernel = compiled()
 
 
 @kernel

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pipelines.compiled import compiled
 from pipelines.native.simd import (
     LANES,
     WIDE,
@@ -52,13 +52,11 @@ _TRUE_WORD = np.uint64(int.from_bytes(b"true", "little"))
 _NULL_WORD = np.uint64(int.from_bytes(b"null", "little"))
 _ALSE_WORD = np.uint64(int.from_bytes(b"alse", "little"))
 
-kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
+kernel = compiled()
 # For kernels that allocate nothing: without counts of references, which cost more than scanning.
-borrowing = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False, _nrt=False)
+borrowing = compiled(_nrt=False)
 # LLVM calls through a register, and passes arrays on the stack: short kernels are never called.
-inlined = njit(
-    nogil=True, cache=True, error_model="numpy", boundscheck=False, _nrt=False, forceinline=True
-)
+inlined = compiled(_nrt=False, forceinline=True)
 
 
 @inlined
